@@ -1,0 +1,189 @@
+"""Opening, migrating, backing up and auditing the control plane."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from klantbeeld.control import tables
+from klantbeeld.errors import KlantbeeldError, SettingsError
+from klantbeeld.files import PRIVATE_FILE, private_dir
+from klantbeeld.settings import Settings
+
+SCHEMA_REVISION = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class ControlPlane:
+    """The open control plane of one home.
+
+    Attributes:
+        engine: The SQLAlchemy engine; its connections are in WAL mode with `synchronous=FULL`.
+        path: The SQLite file.
+    """
+
+    def __init__(self, engine: sa.Engine, path: Path) -> None:
+        self.engine = engine
+        self.path = path
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction that takes the write lock at once, so that it never fails half-way on it."""
+        with self.engine.connect().execution_options(writes=True) as connection:
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection for reading; it never waits for a writer."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def value(self, key: str) -> str | None:
+        """A fact that the home knows of itself: `home_id`, `environment`, `epoch`."""
+        with self.read() as connection:
+            return connection.scalar(sa.select(tables.home.c.value).where(tables.home.c.key == key))
+
+    def audit(self, connection: sa.Connection, action: str, subject: str, **detail: Any) -> None:
+        """Write down who did what; ids and counts only."""
+        connection.execute(
+            tables.audit_log.insert().values(
+                at=datetime.now(UTC), actor=_actor(), action=action, subject=subject, detail=detail
+            )
+        )
+
+    def copy_to(self, target: Path) -> None:
+        """Write a consistent copy of the store, also while it is in use."""
+        with (
+            closing(sqlite3.connect(self.path)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+        target.chmod(PRIVATE_FILE)
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def open_control(settings: Settings) -> ControlPlane:
+    """Open the control plane of a home, making or migrating it first where needed.
+
+    Raises:
+        KlantbeeldError: The store is damaged, or was written by a newer release.
+        SettingsError: The home belongs to another environment than the settings say.
+    """
+    path = settings.paths.control_db
+    private_dir(path.parent)
+    if not path.exists():
+        path.touch(mode=PRIVATE_FILE)
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver begins no transactions of its own; `_begin` does.
+        connection.isolation_level = None
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma foreign_keys=on")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("begin immediate" if writes else "begin")
+
+    control = ControlPlane(engine, path)
+    try:
+        revision = _revision(engine)
+        if revision != SCHEMA_REVISION:
+            _migrate(engine, revision)
+        _claim(control, settings)
+    except sa.exc.DatabaseError as error:
+        raise KlantbeeldError(
+            f"the control plane {path} cannot be read: {error.orig}",
+            "Restore it with `klantbeeld restore FILE`; `klantbeeld doctor` says more.",
+        ) from None
+    return control
+
+
+def raise_epoch(path: Path) -> int:
+    """Raise the epoch of a control plane that was restored from a copy.
+
+    Ids and operations issued after the copy was made are unknown to it; a new epoch keeps them from being
+    issued a second time for something else.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("begin immediate")
+        row = connection.execute("select value from home where key = 'epoch'").fetchone()
+        epoch = int(row[0]) + 1 if row else 1
+        connection.execute("insert or replace into home values ('epoch', ?)", (str(epoch),))
+        connection.execute("commit")
+    return epoch
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.scalar(sa.text("select version_num from alembic_version"))
+
+
+def _migrate(engine: sa.Engine, revision: str | None) -> None:
+    # Late: only a home that is new or behind pays for the import.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise KlantbeeldError(
+            f"the control plane was written by a newer release (schema {revision})",
+            f"Use that release, or restore a backup made with schema {SCHEMA_REVISION} or older.",
+        )
+    try:
+        with (
+            engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            config.attributes["connection"] = connection
+            command.upgrade(config, SCHEMA_REVISION)
+    except CommandError as error:
+        raise KlantbeeldError(f"the control plane could not be migrated: {error}") from None
+
+
+def _claim(control: ControlPlane, settings: Settings) -> None:
+    """Bind a new home to its environment; refuse a home that belongs to another."""
+    environment = control.value("environment")
+    if environment is None:
+        with control.begin() as connection:
+            insert = sa.dialects.sqlite.insert(tables.home).on_conflict_do_nothing()
+            connection.execute(
+                insert,
+                [
+                    {"key": "home_id", "value": uuid.uuid4().hex},
+                    {"key": "environment", "value": settings.environment},
+                    {"key": "epoch", "value": "0"},
+                ],
+            )
+    elif environment != settings.environment:
+        raise SettingsError(
+            f"environment: this home belongs to {environment!r}, the settings say {settings.environment!r}",
+            "Use another KLANTBEELD_HOME for another environment: a home is never shared between two.",
+        )
+
+
+def _actor() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user database
+        return "unknown"

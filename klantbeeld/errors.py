@@ -1,0 +1,45 @@
+"""Errors that are meant to be read by a person.
+
+Every foreseeable failure is a `KlantbeeldError`: what is wrong, what to do about it, and the exit code
+that the command line gives. Anything else is a bug and keeps its traceback.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every `klantbeeld` command; documented in docs/command-line.md."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    ATTENTION = 3
+    BUSY = 4
+
+
+class KlantbeeldError(Exception):
+    """A failure with a message for the person who has to act.
+
+    Args:
+        message: What is wrong, naming the file, row or setting; never a personal value.
+        hint: What to do about it.
+        exit_code: The exit code of a command that ends with this error.
+    """
+
+    def __init__(
+        self, message: str, hint: str | None = None, exit_code: int = ExitCode.FAILED
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = int(exit_code)
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class SettingsError(KlantbeeldError):
+    """A setting that is missing or wrong, named with what is expected."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint, ExitCode.USAGE)

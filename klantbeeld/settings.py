@@ -1,0 +1,264 @@
+"""Settings: one typed object, from the environment, one TOML file and one file of secrets.
+
+Order, strongest first: arguments, environment variables `KLANTBEELD_*` (nesting by two underscores:
+`KLANTBEELD_SOURCES__CRM__BASE_URL`), `<home>/secrets.toml` (0600), `<home>/klantbeeld.toml` (or the file
+named by `KLANTBEELD_CONFIG`). A wrong setting is named, with what is expected.
+"""
+
+import os
+import secrets
+import stat
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from klantbeeld.errors import SettingsError
+from klantbeeld.files import private_dir, write_atomic
+
+ENV_PREFIX = "KLANTBEELD_"
+CONFIG_NAME = "klantbeeld.toml"
+SECRETS_NAME = "secrets.toml"
+DEFAULT_HOME = Path(".klantbeeld")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSettings(_Section):
+    """What every source has; each source's own settings extend it."""
+
+    enabled: bool = True
+
+
+class DestinationSettings(_Section):
+    """What every destination has; each kind of destination extends it."""
+
+    kind: str
+    environment: str | None = None
+    enabled: bool = True
+
+
+class DemoSettings(_Section):
+    """The small world of `klantbeeld demo`."""
+
+    persons: int = Field(3_000, ge=50, le=1_000_000)
+    seed: int = 42
+    dir: Path = Path(".klantbeeld-demo")
+    crm_port: int = Field(8642, ge=1024, le=65535)
+    newsletter_port: int = Field(8643, ge=1024, le=65535)
+
+
+class WarehouseSettings(_Section):
+    """Limits of the data plane's engine."""
+
+    threads: int = Field(default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1)
+    memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|TB|MiB|GiB|TiB|%)$")
+    kept_versions: int = Field(1, ge=1, description="older versions kept for roll-back")
+
+
+class IdentitySettings(_Section):
+    """The link stage."""
+
+    join_probability: float = Field(0.5, gt=0, lt=1)
+    truth_file: Path | None = None
+
+
+class ActivationSettings(_Section):
+    """The send stage."""
+
+    batch_size: int = Field(200, ge=1, le=1_000)
+    export_days: int = Field(30, ge=1, description="days after which an export file expires")
+
+
+class Paths:
+    """Where things are in a home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.config = home / CONFIG_NAME
+        self.secrets = home / SECRETS_NAME
+        self.home_key = home / "home.key"
+        self.control_db = home / "control.db"
+        self.lock_file = home / "run.lock"
+        self.build_dir = home / "build"
+        self.build_file = self.build_dir / "warehouse.duckdb"
+        self.dlt_dir = self.build_dir / "dlt"
+        self.versions_dir = home / "versions"
+        self.landing_dir = home / "landing"
+        self.models_dir = home / "models"
+        self.exports_dir = home / "exports"
+        self.reports_dir = home / "reports"
+        self.dagster_dir = home / "dagster"
+        self.dbt_dir = home / "dbt"
+        self.dev_dir = home / "dev"
+
+
+class Settings(BaseSettings):
+    """All settings of one home."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    home: Path = DEFAULT_HOME
+    environment: str = Field("development", pattern=r"^[a-z][a-z0-9_-]*$")
+    time_zone: str = "Europe/Amsterdam"
+    default_country: str = Field("NL", pattern=r"^[A-Z]{2}$")
+    as_of_file: Path | None = None
+    allow_private_addresses: bool = False
+    config: Path | None = None
+    failpoint: str | None = None
+    warehouse_file: Path | None = None
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    destinations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    demo: DemoSettings = DemoSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    identity: IdentitySettings = IdentitySettings()
+    activation: ActivationSettings = ActivationSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, secrets file, settings file."""
+        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101 - narrows the type
+        given = init_settings.init_kwargs
+        home = Path(given.get("home") or os.environ.get(f"{ENV_PREFIX}HOME") or DEFAULT_HOME)
+        config = given.get("config") or os.environ.get(f"{ENV_PREFIX}CONFIG")
+        config_file = Path(config) if config else home / CONFIG_NAME
+        if config and not config_file.exists():
+            raise SettingsError(
+                f"{ENV_PREFIX}CONFIG: {config_file} does not exist",
+                "Name an existing TOML file, or unset it to use the one in the home.",
+            )
+        secrets_file = home / SECRETS_NAME
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, _read_secrets(secrets_file)),
+            InitSettingsSource(settings_cls, _read_toml(config_file)),
+        )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_time_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("expected a time zone of the IANA database, such as Europe/Amsterdam")
+        return value
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where things are in this home; absolute."""
+        return Paths(self.home.absolute())
+
+    def source_enabled(self, name: str) -> bool:
+        """Whether a source is configured and not switched off."""
+        return name in self.sources and bool(self.sources[name].get("enabled", True))
+
+    def source(self, name: str, model: type["SourceT"]) -> "SourceT":
+        """The settings of one source, in that source's own type."""
+        return _section("sources", name, self.sources.get(name), model)
+
+    def destination(self, name: str, model: type["DestinationT"]) -> "DestinationT":
+        """The settings of one destination, in that destination's own type."""
+        return _section("destinations", name, self.destinations.get(name), model)
+
+    def home_key(self) -> bytes:
+        """The home's secret for keyed hashes: 32 random bytes, made at first use, mode 0600."""
+        path = self.paths.home_key
+        if not path.exists():
+            private_dir(path.parent)
+            write_atomic(path, secrets.token_bytes(32))
+        _require_private(path)
+        key = path.read_bytes()
+        if len(key) != 32:
+            raise SettingsError(
+                f"{path} does not hold 32 bytes", "Restore it from a backup of this home."
+            )
+        return key
+
+
+SourceT = TypeVar("SourceT", bound=SourceSettings)
+DestinationT = TypeVar("DestinationT", bound=DestinationSettings)
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        **overrides: Values that win over every other place, such as `home=...`.
+
+    Raises:
+        SettingsError: A setting is unknown or wrong; all of them are named.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except ValueError as error:  # pydantic-settings: JSON expected in an environment variable
+        raise SettingsError(str(error)) from None
+
+
+def _section(
+    kind: str, name: str, values: dict[str, Any] | None, model: type[SectionT]
+) -> SectionT:
+    if values is None:
+        raise SettingsError(
+            f"{kind}.{name} is not set",
+            f"Add a section [{kind}.{name}] to {CONFIG_NAME}; expected: {', '.join(model.model_fields)}.",
+        )
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, f"{kind}.{name}.")) from None
+
+
+def _explain(error: ValidationError, prefix: str = "") -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = prefix + ".".join(str(part) for part in problem["loc"])
+        variable = ENV_PREFIX + name.replace(".", "__").upper()
+        what = "is not a known setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{name}: {what} ({variable}, or `{name}` in {CONFIG_NAME})")
+    return "\n".join(lines)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+
+
+def _read_secrets(path: Path) -> dict[str, Any]:
+    if path.exists():
+        _require_private(path)
+    return _read_toml(path)
+
+
+def _require_private(path: Path) -> None:
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(f"{path} can be read by others", f"Run: chmod 600 {path}")
