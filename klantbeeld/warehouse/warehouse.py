@@ -103,13 +103,10 @@ class Warehouse:
         version = self.current() if version_id is None else self._version(version_id)
         if version is None:
             raise NothingPublished
-        config = {
-            **self._engine_config(),
-            "enable_external_access": "false",
-            "lock_configuration": "true",
-        }
-        connection = _connect(version.path, read_only=True, config=config)
+        connection = _connect(version.path, read_only=True, config=self._engine_config())
         try:
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
             yield connection
         finally:
             connection.close()
@@ -235,7 +232,6 @@ class Warehouse:
         return {
             "threads": str(self._settings.warehouse.threads),
             "memory_limit": self._settings.warehouse.memory_limit,
-            "TimeZone": "UTC",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
         }
@@ -293,7 +289,7 @@ def _connect(path: Path, *, read_only: bool, config: dict[str, str]) -> duckdb.D
     deadline = time.monotonic() + _OPEN_TIMEOUT_SECONDS
     while True:
         try:
-            return duckdb.connect(path, read_only=read_only, config=config)
+            connection = duckdb.connect(path, read_only=read_only, config=config)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise KlantbeeldError(
@@ -305,6 +301,9 @@ def _connect(path: Path, *, read_only: bool, config: dict[str, str]) -> duckdb.D
                     "Close the program that has it open, such as a database browser.",
                 ) from None
             time.sleep(0.2)
+        else:
+            connection.execute("set TimeZone = 'UTC'")
+            return connection
 
 
 def _copy(source: Path, target: Path) -> None:
