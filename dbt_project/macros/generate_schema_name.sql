@@ -1,0 +1,4 @@
+{#- The stage's word is the schema, whoever builds it: `staging`, not `main_staging`. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ (custom_schema_name or target.schema) | trim }}
+{%- endmacro %}
