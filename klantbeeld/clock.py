@@ -1,7 +1,7 @@
 """The run's clock: one place that says what time it is.
 
-Business time (`as_of`) comes from a file when the settings name one, so that a demo world, a test or a
-replay of the past owns its date. Wall-clock time is for logs, leases and expiry only.
+Business time (`as_of`) comes from a file when the settings name one, so that a demo world, a test
+or a replay of the past owns its date. Wall-clock time is for logs, leases and expiry only.
 """
 
 import json
@@ -32,7 +32,7 @@ class Clock:
         except FileNotFoundError:
             raise SettingsError(
                 f"as_of_file: {self._file} does not exist",
-                "Start the world that owns the clock (`klantbeeld demo start`) or remove the setting.",
+                "Start the world that owns it (`klantbeeld demo start`) or remove the setting.",
             ) from None
         except (ValueError, KeyError, TypeError):
             raise SettingsError(

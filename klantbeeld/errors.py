@@ -1,7 +1,7 @@
 """Errors that are meant to be read by a person.
 
-Every foreseeable failure is a `KlantbeeldError`: what is wrong, what to do about it, and the exit code
-that the command line gives. Anything else is a bug and keeps its traceback.
+Every foreseeable failure is a `KlantbeeldError`: what is wrong, what to do about it, and the exit
+code that the command line gives. Anything else is a bug and keeps its traceback.
 """
 
 from enum import IntEnum

@@ -1,7 +1,8 @@
 """Named places where a test may kill the process, to show that the next run converges.
 
-`KLANTBEELD_FAILPOINT=publish.before_commit` kills the process (SIGKILL, as an out-of-memory killer would)
-the first time it passes that point; `name:3` the third time. Without the variable a failpoint is nothing.
+`KLANTBEELD_FAILPOINT=publish.before_commit` kills the process (SIGKILL, as an out-of-memory killer
+would) the first time it passes that point; `name:3` the third time. Without the variable a
+failpoint is nothing.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Child processes that never outlive their parent.
 
 After a `kill -9` of a run, a `dbt build` that it had started went on and kept the build file locked
-(measured). On Linux the kernel can be asked to kill the child with its parent; elsewhere a thread watches.
+(measured). On Linux the kernel can be asked to kill the child with its parent; elsewhere a thread
+watches.
 """
 
 import ctypes

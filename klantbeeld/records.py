@@ -1,6 +1,7 @@
 """How a record is named: `source:entity:key`, and what stands in for a key that is personal data.
 
-The two functions give SQL, because records are many: they are used where tables are read, never row by row.
+The two functions give SQL, because records are many: they are used where tables are read, never row
+by row.
 """
 
 import hashlib
@@ -25,8 +26,8 @@ def record_id_sql(source: str, entity: str, key: str) -> str:
 def keyed_hash_sql(value: str, *, home_key: str) -> str:
     """SQL for a keyed hash, to use where a key is itself personal data (an e-mail address).
 
-    Two nested SHA-256 rounds, each begun with the home's secret: without the secret neither a guess can
-    be tested nor a longer value forged (the idea of RFC 2104, in functions every engine has).
+    Two nested SHA-256 rounds, each begun with the home's secret: without the secret neither a guess
+    can be tested nor a longer value forged (the idea of RFC 2104, in functions every engine has).
 
     Args:
         value: A SQL expression, normalised by the caller.

@@ -1,8 +1,8 @@
 """Settings: one typed object, from the environment, one TOML file and one file of secrets.
 
 Order, strongest first: arguments, environment variables `KLANTBEELD_*` (nesting by two underscores:
-`KLANTBEELD_SOURCES__CRM__BASE_URL`), `<home>/secrets.toml` (0600), `<home>/klantbeeld.toml` (or the file
-named by `KLANTBEELD_CONFIG`). A wrong setting is named, with what is expected.
+`KLANTBEELD_SOURCES__CRM__BASE_URL`), `<home>/secrets.toml` (0600), `<home>/klantbeeld.toml` (or the
+file named by `KLANTBEELD_CONFIG`). A wrong setting is named, with what is expected.
 """
 
 import os
@@ -226,7 +226,8 @@ def _section(
     if values is None:
         raise SettingsError(
             f"{kind}.{name} is not set",
-            f"Add a section [{kind}.{name}] to {CONFIG_NAME}; expected: {', '.join(model.model_fields)}.",
+            f"Add a section [{kind}.{name}] to {CONFIG_NAME}; "
+            f"expected: {', '.join(model.model_fields)}.",
         )
     try:
         return model(**values)

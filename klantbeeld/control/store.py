@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from klantbeeld.control import tables
 from klantbeeld.errors import KlantbeeldError, SettingsError
@@ -33,10 +34,12 @@ class ControlPlane:
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction that takes the write lock at once, so that it never fails half-way on it."""
-        with self.engine.connect().execution_options(writes=True) as connection:
-            with connection.begin():
-                yield connection
+        """A transaction that takes the write lock at once: it never fails half-way on it."""
+        with (
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -47,7 +50,9 @@ class ControlPlane:
     def value(self, key: str) -> str | None:
         """A fact that the home knows of itself: `home_id`, `environment`, `epoch`."""
         with self.read() as connection:
-            return connection.scalar(sa.select(tables.home.c.value).where(tables.home.c.key == key))
+            query = sa.select(tables.home.c.value).where(tables.home.c.key == key)
+            value: str | None = connection.scalar(query)
+        return value
 
     def audit(self, connection: sa.Connection, action: str, subject: str, **detail: Any) -> None:
         """Write down who did what; ids and counts only."""
@@ -114,8 +119,8 @@ def open_control(settings: Settings) -> ControlPlane:
 def raise_epoch(path: Path) -> int:
     """Raise the epoch of a control plane that was restored from a copy.
 
-    Ids and operations issued after the copy was made are unknown to it; a new epoch keeps them from being
-    issued a second time for something else.
+    Ids and operations issued after the copy was made are unknown to it; a new epoch keeps them from
+    being issued a second time for something else.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("begin immediate")
@@ -164,7 +169,7 @@ def _claim(control: ControlPlane, settings: Settings) -> None:
     environment = control.value("environment")
     if environment is None:
         with control.begin() as connection:
-            insert = sa.dialects.sqlite.insert(tables.home).on_conflict_do_nothing()
+            insert = sqlite_insert(tables.home).on_conflict_do_nothing()
             connection.execute(
                 insert,
                 [
@@ -175,8 +180,9 @@ def _claim(control: ControlPlane, settings: Settings) -> None:
             )
     elif environment != settings.environment:
         raise SettingsError(
-            f"environment: this home belongs to {environment!r}, the settings say {settings.environment!r}",
-            "Use another KLANTBEELD_HOME for another environment: a home is never shared between two.",
+            f"environment: this home belongs to {environment!r}, the settings say "
+            f"{settings.environment!r}",
+            "Use another KLANTBEELD_HOME: a home is never shared between two environments.",
         )
 
 

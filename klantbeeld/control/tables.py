@@ -1,7 +1,7 @@
 """The tables of the control plane: all that cannot be rebuilt from the sources.
 
-SQLAlchemy Core, so that the same definitions serve SQLite and PostgreSQL. Times are UTC. A change here needs
-a migration beside it (`migrations/versions/`); a test compares the two.
+SQLAlchemy Core, so that the same definitions serve SQLite and PostgreSQL. Times are UTC. A change
+here needs a migration beside it (`migrations/versions/`); a test compares the two.
 """
 
 from datetime import UTC, datetime
@@ -15,12 +15,12 @@ metadata = sa.MetaData(
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """An aware moment, kept as ISO 8601 text in UTC with microseconds, so that text order is time order."""
+    """An aware moment, kept as ISO 8601 text in UTC, so that the order of text is that of time."""
 
     impl = sa.String(32)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:
         """To text; a moment without a zone is a mistake."""
         if value is None:
             return None
@@ -28,7 +28,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
             raise ValueError("a time without a zone cannot be stored")
         return value.astimezone(UTC).isoformat(timespec="microseconds")
 
-    def process_result_value(self, value: str | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, dialect: Any) -> datetime | None:
         """From text."""
         return None if value is None else datetime.fromisoformat(value)
 
@@ -42,7 +42,7 @@ home = sa.Table(
     metadata,
     sa.Column("key", _text(64), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
-    comment="What a home knows of itself: its id, its environment, its epoch (raised by every restore).",
+    comment="What a home knows of itself: its id, its environment, its epoch.",
 )
 
 versions = sa.Table(
@@ -261,7 +261,7 @@ tombstones = sa.Table(
     sa.Column("value_hash", _text(64), primary_key=True),
     sa.Column("erased_at", UtcDateTime, nullable=False),
     sa.Column("reason", sa.Text),
-    comment="Identifiers of erased people as keyed hashes, so that a later load cannot bring them back.",
+    comment="Identifiers of erased people as keyed hashes: no later load brings them back.",
 )
 
 audit_log = sa.Table(

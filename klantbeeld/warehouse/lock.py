@@ -1,7 +1,8 @@
 """The run lock: an operating-system lock that dies with the process that holds it.
 
-A lock file with a process id would outlive a kill; `flock` does not. Children do not inherit it (Python
-opens files close-on-exec), and those that write the build die with their parent (`klantbeeld.processes`).
+A lock file with a process id would outlive a kill; `flock` does not. Children do not inherit it
+(Python opens files close-on-exec), and those that write the build die with their parent
+(`klantbeeld.processes`).
 """
 
 import fcntl

@@ -1,7 +1,8 @@
 """Build, publish and read, on DuckDB files.
 
-Both the build and every version are a file called `warehouse.duckdb`, so that views resolve under the same
-catalog name in either (a view in a copied file fails when its catalog is called otherwise).
+Both the build and every version are a file called `warehouse.duckdb`, so that views resolve under
+the same catalog name in either (a view in a copied file fails when its catalog is called
+otherwise).
 """
 
 import os
@@ -30,6 +31,7 @@ FILE_NAME = "warehouse.duckdb"
 # A killed run's dbt dies within milliseconds of it; a file still locked after this long is in use.
 _OPEN_TIMEOUT_SECONDS = 10.0
 
+EngineConfig = dict[str, str | bool | int | float | list[str]]
 OnCommit = Callable[[sa.Connection, str], None]
 
 
@@ -51,7 +53,7 @@ class Version:
 
     @property
     def manifest(self) -> Path:
-        """dbt's manifest as it was when this version was built."""
+        """The dbt manifest as it was when this version was built."""
         return self.folder / "manifest.json"
 
 
@@ -155,9 +157,9 @@ class Warehouse:
     ) -> Version:
         """Make a copy of the build the current version.
 
-        The copy is complete and on disk before the row that makes it current is committed, together with
-        all that `on_commit` writes. A run killed anywhere in here has published either everything or
-        nothing; what it left behind is removed by the next publish.
+        The copy is complete and on disk before the row that makes it current is committed, together
+        with all that `on_commit` writes. A run killed anywhere in here has published either
+        everything or nothing; what it left behind is removed by the next publish.
 
         Args:
             run_id: The run that built it.
@@ -228,7 +230,7 @@ class Warehouse:
             self._control.audit(connection, "roll_back", row.version_id)
         return self._as_version(row)
 
-    def _engine_config(self) -> dict[str, str]:
+    def _engine_config(self) -> EngineConfig:
         return {
             "threads": str(self._settings.warehouse.threads),
             "memory_limit": self._settings.warehouse.memory_limit,
@@ -264,7 +266,7 @@ class Warehouse:
             return
         query = sa.select(versions.c.version_id).where(versions.c.status != "retired")
         with self._control.read() as connection:
-            kept = set(connection.scalars(query))
+            kept: set[str] = set(connection.scalars(query))
         for child in folder.iterdir():
             if child.is_dir() and child.name not in kept:
                 shutil.rmtree(child)
@@ -277,7 +279,7 @@ class Warehouse:
             .offset(self._settings.warehouse.kept_versions)
         )
         with self._control.begin() as connection:
-            old = list(connection.scalars(query))
+            old: list[str] = list(connection.scalars(query))
             connection.execute(
                 versions.update().where(versions.c.version_id.in_(old)).values(status="retired")
             )
@@ -285,7 +287,7 @@ class Warehouse:
         self._remove_unpublished()
 
 
-def _connect(path: Path, *, read_only: bool, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, *, read_only: bool, config: EngineConfig) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + _OPEN_TIMEOUT_SECONDS
     while True:
         try:

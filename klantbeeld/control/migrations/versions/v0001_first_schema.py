@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_home")),
-        comment="What a home knows of itself: its id, its environment, its epoch (raised by every restore).",
+        comment="What a home knows of itself: its id, its environment, its epoch.",
     )
     op.create_table(
         "landing_files",
@@ -234,7 +234,7 @@ def upgrade() -> None:
         sa.Column("erased_at", UtcDateTime(length=32), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("kind", "value_hash", name=op.f("pk_tombstones")),
-        comment="Identifiers of erased people as keyed hashes, so that a later load cannot bring them back.",
+        comment="Identifiers of erased people as keyed hashes: no later load brings them back.",
     )
     op.create_table(
         "versions",

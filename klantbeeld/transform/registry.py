@@ -1,0 +1,121 @@
+"""The generated parts of the dbt project, and the check that they have not drifted.
+
+dbt cannot infer the dependencies of a model that discovers others while it runs, so two things are
+written from what is on disk, at the start of every run and by `make dev`:
+
+* `macros/generated/registry.sql`: which harmonised models exist for each entity of the standard
+model
+  (`models/intermediate/<source>/int_<source>__<entity>.sql`), for the unions;
+* the contract of the carried columns in `models/marts/_marts__models.yml`, from the one list
+  `vars: carried_columns:` in `dbt_project.yml`.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.files import write_atomic
+from klantbeeld.transform.project import project_dir
+
+_HARMONISED = re.compile(r"^int_(?P<source>[a-z0-9_]+?)__(?P<entity>[a-z0-9_]+)\.sql$")
+_BEGIN = "# carried columns: begin (generated)"
+_END = "# carried columns: end"
+_CARRIED_KEYS = {"name", "model", "column", "data_type", "description", "rule"}
+
+
+def refresh() -> list[Path]:
+    """Write the generated parts that differ from what is on disk.
+
+    Returns:
+        The files that were written; empty when nothing had drifted.
+    """
+    changed = [(path, text) for path, text in _generated() if _read(path) != text]
+    for path, text in changed:
+        write_atomic(path, text)
+        path.chmod(0o644)
+    return [path for path, _ in changed]
+
+
+def drift() -> list[Path]:
+    """The generated files that are not as they should be; `make check` fails on any."""
+    return [path for path, text in _generated() if _read(path) != text]
+
+
+def _generated() -> list[tuple[Path, str]]:
+    project = project_dir()
+    registry = project / "macros" / "generated" / "registry.sql"
+    contract = project / "models" / "marts" / "_marts__models.yml"
+    return [
+        (registry, _registry_sql(project / "models" / "intermediate")),
+        (contract, _with_carried_columns(contract, project / "dbt_project.yml")),
+    ]
+
+
+def _registry_sql(folder: Path) -> str:
+    entities: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(folder.glob("*/int_*__*.sql")):
+        match = _HARMONISED.match(path.name)
+        if match is None or match["source"] != path.parent.name:
+            raise KlantbeeldError(
+                f"models/intermediate/{path.parent.name}/{path.name} is not named for its folder",
+                f"Expected int_{path.parent.name}__<entity>.sql.",
+            )
+        entities[match["entity"]].append(path.stem)
+    lines = [
+        "{#- Written from the files in models/intermediate by `klantbeeld dev prepare`. -#}",
+        "{% macro harmonised_models() %}{{ return({",
+        *(f"    '{entity}': {models!r}," for entity, models in sorted(entities.items())),
+        "}) }}{% endmacro %}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _with_carried_columns(contract: Path, project_file: Path) -> str:
+    text = _read(contract)
+    if text is None or _BEGIN not in text or _END not in text:
+        raise KlantbeeldError(
+            f"{contract.name} has no place for the carried columns",
+            f"Put the lines `{_BEGIN}` and `{_END}` among the columns of dim_profiles.",
+        )
+    head, _, rest = text.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    indent = head.rpartition("\n")[2]
+    block = "".join(_column_yaml(entry, indent) for entry in _carried_columns(project_file))
+    return f"{head}{_BEGIN}\n{block}{indent}{_END}{tail}"
+
+
+def _carried_columns(project_file: Path) -> list[dict[str, Any]]:
+    project = yaml.safe_load(project_file.read_text())
+    entries = (project.get("vars") or {}).get("carried_columns") or []
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or not set(entry) >= _CARRIED_KEYS:
+            raise KlantbeeldError(
+                f"dbt_project.yml: entry {number} of vars.carried_columns is not complete",
+                f"Each entry has: {', '.join(sorted(_CARRIED_KEYS))}.",
+            )
+    return entries
+
+
+def _column_yaml(entry: dict[str, Any], indent: str) -> str:
+    column = [
+        {
+            "name": entry["name"],
+            "data_type": entry["data_type"],
+            "description": entry["description"],
+            "config": {"meta": {"pii": bool(entry.get("pii", True))}},
+        }
+    ]
+    text = yaml.safe_dump(column, sort_keys=False, allow_unicode=True, width=10_000)
+    return "".join(f"{indent}{line}\n" for line in text.splitlines())
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
