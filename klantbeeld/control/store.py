@@ -135,7 +135,8 @@ def _revision(engine: sa.Engine) -> str | None:
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
-        return connection.scalar(sa.text("select version_num from alembic_version"))
+        revision: str | None = connection.scalar(sa.text("select version_num from alembic_version"))
+    return revision
 
 
 def _migrate(engine: sa.Engine, revision: str | None) -> None:

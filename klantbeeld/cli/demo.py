@@ -1,0 +1,58 @@
+"""`klantbeeld demo`: the small world to try everything on."""
+
+import importlib
+from types import ModuleType
+
+import click
+
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.settings import Settings, load_settings
+
+
+@click.group()
+def demo() -> None:
+    """A small Dutch company with five systems that know its customers."""
+
+
+@demo.command()
+def start() -> None:
+    """Make the world if it is not there, and start its systems on 127.0.0.1."""
+    start_world(load_settings())
+
+
+@demo.command()
+def stop() -> None:
+    """Stop the systems; the world stays as it is."""
+    _world().stop(load_settings())
+    click.echo("the demo's systems are stopped")
+
+
+@demo.command()
+@click.option("--days", default=1, show_default=True, type=click.IntRange(1, 366))
+def advance(days: int) -> None:
+    """Let the world live: orders, moves, opens, withdrawals, deletions, new customers."""
+    _world().advance(load_settings(), days)
+
+
+@demo.command()
+@click.confirmation_option("--yes", prompt="Remove the demo world and start over next time?")
+def reset() -> None:
+    """Stop the systems and remove the world."""
+    _world().reset(load_settings())
+    click.echo("the demo world is removed; `klantbeeld demo start` makes it again")
+
+
+def start_world(settings: Settings) -> None:
+    """Start the world with its progress on standard error."""
+    _world().start(settings, progress=lambda text: click.echo(text, err=True))
+
+
+def _world() -> ModuleType:
+    # The product does not depend on its demo: it is loaded by name, and may be left out.
+    try:
+        return importlib.import_module("demo.world")
+    except ModuleNotFoundError as error:
+        raise KlantbeeldError(
+            f"the demo is not installed ({error.name} is missing)",
+            "Install it with `make install`, or `pip install 'klantbeeld[demo]'` from a clone.",
+        ) from None

@@ -1,0 +1,71 @@
+"""`klantbeeld dev`: plain dbt against a private copy of the current version."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from klantbeeld.control import open_control
+from klantbeeld.settings import load_settings
+from klantbeeld.transform.dev import AudienceChange, GoldenChange
+
+
+@click.group()
+def dev() -> None:
+    """Work on the dbt project without touching or blocking a run."""
+
+
+@dev.command()
+def prepare() -> None:
+    """Copy the current version and print the variables that plain dbt needs."""
+    for name, value in _prepare().items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@dev.command()
+def shell() -> None:
+    """Copy the current version and open a shell in which `dbt` works on that copy."""
+    variables = _prepare()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    click.echo("A private copy of the current version is ready; runs are not touched. Try:")
+    click.echo("  dbt build --select seg_breakfast_shoppers     edit models/segments/ first")
+    click.echo("  klantbeeld dev compare                        what your change did")
+    click.echo("  exit                                          leave")
+    os.chdir(variables["DBT_PROJECT_DIR"])
+    program = os.environ.get("SHELL", "/bin/sh")
+    os.execvpe(program, [program], {**os.environ, **variables, "PATH": path})  # noqa: S606
+
+
+@dev.command()
+def compare() -> None:
+    """Show how audiences and golden values differ from the version that was copied."""
+    from klantbeeld.transform.dev import compare as compare_versions
+
+    audiences, golden = compare_versions(load_settings())
+    click.echo(f"{'audience':<32} {'before':>9} {'after':>9} {'joined':>8} {'left':>8}")
+    for audience in audiences:
+        click.echo(_audience_line(audience))
+    if golden:
+        click.echo(f"\n{'golden field':<32} {'profiles':>9} {'filled':>9} {'emptied':>8}")
+        for field in golden:
+            click.echo(_golden_line(field))
+    else:
+        click.echo("\nno golden value differs")
+
+
+def _prepare() -> dict[str, str]:
+    from klantbeeld.transform.dev import prepare as prepare_copy
+
+    settings = load_settings()
+    return prepare_copy(settings, open_control(settings))
+
+
+def _audience_line(change: AudienceChange) -> str:
+    before, after = ("-" if n is None else f"{n:,}" for n in (change.before, change.after))
+    return f"{change.audience:<32} {before:>9} {after:>9} {change.joined:>8,} {change.left:>8,}"
+
+
+def _golden_line(change: GoldenChange) -> str:
+    return f"{change.field:<32} {change.profiles:>9,} {change.filled:>9,} {change.emptied:>8,}"

@@ -1,0 +1,37 @@
+"""`klantbeeld identity`: the linkage models of this home."""
+
+import click
+import sqlalchemy as sa
+
+from klantbeeld.control import open_control
+from klantbeeld.control.tables import linkage_models
+from klantbeeld.settings import load_settings
+
+
+@click.group()
+def identity() -> None:
+    """Linkage models: a training run writes a candidate, a person promotes it."""
+
+
+@identity.command()
+def models() -> None:
+    """List the models with their figures."""
+    query = sa.select(linkage_models).order_by(linkage_models.c.trained_at)
+    with open_control(load_settings()).read() as connection:
+        rows = connection.execute(query).all()
+    for row in rows:
+        figures = ", ".join(f"{name} {value}" for name, value in sorted(row.metrics.items()))
+        click.echo(f"{row.model_version}  {row.status}  {row.trained_at:%Y-%m-%d %H:%M}  {figures}")
+    if not rows:
+        click.echo("no model trained in this home: the default model that ships is used")
+
+
+@identity.command()
+@click.argument("model_version")
+def promote(model_version: str) -> None:
+    """Make a candidate the model that daily runs use."""
+    from klantbeeld.identity import promote as promote_model
+
+    settings = load_settings()
+    promote_model(settings, open_control(settings), model_version)
+    click.echo(f"{model_version} is the current model; the next run links everything with it")

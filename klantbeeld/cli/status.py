@@ -1,0 +1,123 @@
+"""`klantbeeld status`: what this home holds, for a person or as JSON."""
+
+from collections.abc import Iterable
+
+import click
+
+from klantbeeld.control import open_control
+from klantbeeld.settings import load_settings
+from klantbeeld.status import StatusReport, read_status
+
+# What a person looks for first; the rest is in --json and in the UI.
+_HEADLINES = {
+    "marts.dim_profiles": "profiles",
+    "marts.bridge_profile_records": "records",
+    "marts.fct_orders": "orders",
+    "marts.fct_interactions": "interactions",
+}
+_QUALITY = ("pair_precision", "pair_recall", "pair_f1", "bcubed_f1")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON; schema: docs/status.schema.json.")
+def status(as_json: bool) -> None:
+    """Show the current version, counts per stage, quarantine and sync results."""
+    settings = load_settings()
+    report = read_status(settings, open_control(settings))
+    if as_json:
+        click.echo(report.model_dump_json(indent=2))
+        return
+    for line in _lines(report):
+        click.echo(line)
+
+
+def _lines(report: StatusReport) -> Iterable[str]:
+    yield f"Home            {report.home}  (environment {report.environment})"
+    if report.running is not None:
+        yield (
+            f"Running         {report.running.get('purpose')}, process {report.running.get('pid')},"
+            f" since {report.running.get('since')}"
+        )
+    if report.version is None:
+        yield "Version         nothing published yet: run `klantbeeld run`"
+    else:
+        yield (
+            f"Version         {report.version.version_id}, as of "
+            f"{report.version.as_of:%Y-%m-%d %H:%M} UTC"
+        )
+    yield from _sources(report)
+    yield from _profiles(report)
+    yield from _audiences(report)
+    yield from _deliveries(report)
+
+
+def _sources(report: StatusReport) -> Iterable[str]:
+    if not report.sources:
+        return
+    yield ""
+    yield "Sources          rows now   last load: read = loaded + unchanged + quarantined + double"
+    rows = {
+        source.source: sum(t.rows for t in report.tables if t.stage == f"raw_{source.source}")
+        for source in report.sources
+    }
+    for source in report.sources:
+        yield (
+            f"  {source.source:<12} {rows[source.source]:>10,}   {source.status:<9} "
+            f"{source.rows_read:,} = {source.rows_loaded:,} + {source.rows_unchanged:,} + "
+            f"{source.rows_quarantined:,} + {source.rows_deduplicated:,}"
+        )
+        if source.status == "failed" and source.message:
+            yield f"    {source.message}"
+    waiting = sum(row.rows for row in report.quarantine)
+    if waiting:
+        yield f"  {waiting:,} row(s) in quarantine: `klantbeeld quarantine list`"
+
+
+def _profiles(report: StatusReport) -> Iterable[str]:
+    tables = {f"{table.stage}.{table.table}": table.rows for table in report.tables}
+    found = [(text, tables[name]) for name, text in _HEADLINES.items() if name in tables]
+    if not found:
+        return
+    yield ""
+    yield "Published"
+    for text, rows in found:
+        yield f"  {text:<12} {rows:>10,}"
+    figures = report.linkage.figures if report.linkage else {}
+    quality = [
+        f"{name.replace('_', ' ')} {figures[name]:.3f}"
+        for name in _QUALITY
+        if figures.get(name) is not None
+    ]
+    if quality:
+        yield f"  match quality against the known truth: {', '.join(quality)}"
+
+
+def _audiences(report: StatusReport) -> Iterable[str]:
+    segments = [table for table in report.tables if table.stage == "segments"]
+    shaped = {t.table: t.rows for t in report.tables if t.stage == "activation"}
+    if not segments:
+        return
+    yield ""
+    yield "Audiences                          members   with consent"
+    for table in segments:
+        name = table.table.removeprefix("seg_")
+        allowed = shaped.get(f"audience_{name}")
+        yield f"  {name:<30} {table.rows:>9,}   {allowed if allowed is not None else '-':>12}"
+
+
+def _deliveries(report: StatusReport) -> Iterable[str]:
+    if report.syncs or report.exports:
+        yield ""
+        yield "Sent"
+    for sync in report.syncs:
+        yield (
+            f"  {sync.sync:<30} {sync.status:<10} {sync.creates:,} created, {sync.updates:,} "
+            f"changed, {sync.deletes:,} removed, {sync.unchanged:,} unchanged"
+            + (f", {sync.open_rejected:,} rejected" if sync.open_rejected else "")
+            + (f", {sync.unknown:,} unknown" if sync.unknown else "")
+            + (f", {sync.held:,} held" if sync.held else "")
+        )
+        if sync.message and sync.status not in {"synced", "unchanged"}:
+            yield f"    {sync.message}"
+    for export in report.exports:
+        yield f"  {export.sync:<30} file       {export.rows:,} rows, {export.written_at:%Y-%m-%d}"

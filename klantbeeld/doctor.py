@@ -1,0 +1,269 @@
+"""What is wrong with an installation, and what to do about it.
+
+Each check looks at one thing and gives a finding; none changes anything. A check that cannot run is
+itself a finding, never a traceback.
+"""
+
+import shutil
+import socket
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import duckdb
+
+from klantbeeld.control import open_control
+from klantbeeld.errors import KlantbeeldError, SettingsError
+from klantbeeld.settings import Settings, load_settings
+from klantbeeld.transform import project, registry
+from klantbeeld.warehouse import Warehouse
+from klantbeeld.warehouse.lock import lock_holder
+
+_MINIMUM_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    level: Literal["ok", "warning", "problem"]
+    message: str
+    hint: str | None = None
+
+
+def examine() -> Iterator[Finding]:
+    """Examine this installation and its home; findings in the order a person would look."""
+    yield _python()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding("settings", "problem", error.message, error.hint)
+        return
+    yield Finding("settings", "ok", f"home {settings.paths.home}, {settings.environment}")
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _permissions,
+        _disk,
+        _control_plane,
+        _lock,
+        _build,
+        _version,
+        _dbt_project,
+        _sources,
+        _destinations,
+    ]
+    for check in checks:
+        try:
+            yield from check(settings)
+        except KlantbeeldError as error:
+            yield Finding(check.__name__.strip("_"), "problem", error.message, error.hint)
+        except OSError as error:
+            yield Finding(check.__name__.strip("_"), "problem", str(error))
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("python", "ok", f"Python {version}, {sys.executable}")
+
+
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    paths = settings.paths
+    if not paths.home.exists():
+        yield Finding(
+            "home", "warning", f"{paths.home} does not exist yet", "`klantbeeld run` makes it."
+        )
+        return
+    open_to_others = [
+        path
+        for path in (paths.home, paths.control_db, paths.home_key, paths.build_file, paths.secrets)
+        if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    ]
+    for path in open_to_others:
+        mode = "700" if path.is_dir() else "600"
+        yield Finding(
+            "permissions", "problem", f"{path} is open to others", f"Run: chmod {mode} {path}"
+        )
+    if not open_to_others:
+        yield Finding("permissions", "ok", "the home is private")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = next(p for p in (settings.paths.home, *settings.paths.home.parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    build = settings.paths.build_file
+    needed = max(_MINIMUM_FREE_BYTES, 3 * build.stat().st_size if build.exists() else 0)
+    text = f"{free / 1024**3:.1f} GB free"
+    if free < needed:
+        yield Finding(
+            "disk", "warning", text, f"A publish keeps copies: have {needed / 1024**3:.1f} GB."
+        )
+    else:
+        yield Finding("disk", "ok", text)
+
+
+def _control_plane(settings: Settings) -> Iterator[Finding]:
+    path = settings.paths.control_db
+    if not path.exists():
+        yield Finding("control plane", "warning", "not made yet", "`klantbeeld run` makes it.")
+        return
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            result = connection.execute("pragma quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        result = str(error)
+    if result != "ok":
+        yield Finding(
+            "control plane", "problem", f"{path}: {result}", "Restore: `klantbeeld restore FILE`."
+        )
+        return
+    open_control(settings).close()
+    yield Finding("control plane", "ok", "readable, schema up to date")
+
+
+def _lock(settings: Settings) -> Iterator[Finding]:
+    holder = lock_holder(settings.paths.lock_file)
+    if holder is None:
+        yield Finding("run lock", "ok", "no run in progress")
+    else:
+        yield Finding(
+            "run lock",
+            "ok",
+            f"{holder.get('purpose')} runs in process {holder.get('pid')} since "
+            f"{holder.get('since')}",
+        )
+
+
+def _build(settings: Settings) -> Iterator[Finding]:
+    paths = settings.paths
+    if lock_holder(paths.lock_file) is not None:
+        return
+    has_build, has_cursors = paths.build_file.exists(), paths.dlt_dir.exists()
+    if not has_build and not has_cursors:
+        yield Finding("build", "warning", "not made yet", "`klantbeeld run` makes it.")
+    elif has_cursors and not has_build:
+        yield Finding(
+            "build",
+            "problem",
+            "the build file is gone but the cursors are there: rows would be skipped",
+            f"Remove {paths.build_dir} as a whole; the next run builds it again.",
+        )
+    else:
+        try:
+            with Warehouse(settings, open_control(settings)).build() as connection:
+                connection.execute("select count(*) from duckdb_tables()")
+            yield Finding("build", "ok", "opens")
+        except (duckdb.Error, KlantbeeldError) as error:
+            yield Finding(
+                "build",
+                "problem",
+                f"{paths.build_file} does not open: {str(error).splitlines()[0]}",
+                f"Remove {paths.build_dir} as a whole; the next run builds it again.",
+            )
+
+
+def _version(settings: Settings) -> Iterator[Finding]:
+    if not settings.paths.control_db.exists():
+        return
+    version = Warehouse(settings, open_control(settings)).current()
+    if version is None:
+        yield Finding("version", "warning", "nothing published yet", "Run `klantbeeld run`.")
+    elif not version.path.exists():
+        yield Finding(
+            "version",
+            "problem",
+            f"the current version {version.version_id} has no file",
+            "`klantbeeld roll-back`, or `klantbeeld run --full` to publish a new one.",
+        )
+    else:
+        yield Finding("version", "ok", f"{version.version_id} is current")
+
+
+def _dbt_project(_settings: Settings) -> Iterator[Finding]:
+    if not project.EXECUTABLE.exists():
+        yield Finding(
+            "dbt", "problem", f"{project.EXECUTABLE} is missing", "Install again: `make install`."
+        )
+    drifted = registry.drift()
+    if drifted:
+        names = ", ".join(path.name for path in drifted)
+        yield Finding(
+            "dbt project", "warning", f"generated files are behind: {names}", "`make dev` or a run."
+        )
+    else:
+        yield Finding("dbt project", "ok", "generated files are up to date")
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    if not settings.sources:
+        yield Finding(
+            "sources",
+            "problem",
+            "no source is set",
+            f"Add [sources.<name>] to {settings.paths.config}, or try `klantbeeld demo start`.",
+        )
+    for name, values in settings.sources.items():
+        yield from _reachable(f"source {name}", values)
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    for name, values in settings.destinations.items():
+        bound = values.get("environment")
+        if bound is not None and bound != settings.environment:
+            yield Finding(
+                f"destination {name}",
+                "problem",
+                f"is bound to environment {bound!r}; this home is {settings.environment!r}",
+                "Nothing is sent there from this home, which is as it should be for a copy.",
+            )
+        else:
+            yield from _reachable(f"destination {name}", values)
+
+
+def _reachable(what: str, values: dict[str, object]) -> Iterator[Finding]:
+    if not values.get("enabled", True):
+        yield Finding(what, "ok", "switched off")
+        return
+    folder, url, host = (values.get(key) for key in ("folder", "base_url", "host"))
+    if isinstance(folder, str):
+        if Path(folder).is_dir():
+            yield Finding(what, "ok", f"folder {folder}")
+        else:
+            yield Finding(
+                what, "problem", f"folder {folder} does not exist", "Make it, or mount it."
+            )
+    elif isinstance(url, str):
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        yield _connects(what, parts.hostname or "", port)
+    elif isinstance(host, str):
+        if host.startswith("/"):
+            sockets = list(Path(host).glob(".s.PGSQL.*[0-9]")) if Path(host).is_dir() else []
+            found = bool(sockets)
+            yield Finding(
+                what,
+                "ok" if found else "problem",
+                f"socket in {host}" if found else f"no database listens in {host}",
+                None if found else "Start the database (demo: `klantbeeld demo start`).",
+            )
+        else:
+            given = values.get("port")
+            yield _connects(what, host, given if isinstance(given, int) else 5432)
+
+
+def _connects(what: str, host: str, port: int) -> Finding:
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError as error:
+        return Finding(
+            what,
+            "problem",
+            f"{host}:{port} cannot be reached ({error.strerror or error})",
+            "Start that system (demo: `klantbeeld demo start`), or correct its address.",
+        )
+    return Finding(what, "ok", f"{host}:{port} answers")

@@ -1,0 +1,258 @@
+"""What a home holds now: the report behind `klantbeeld status`.
+
+Ids and counts only. The JSON form is a contract: its schema is `docs/status.schema.json`, written
+from the models below (`python -m klantbeeld.status > docs/status.schema.json`), and a test keeps
+the two the same.
+"""
+
+import json
+import sys
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from klantbeeld.control import ControlPlane
+from klantbeeld.control.tables import (
+    exports,
+    load_counts,
+    load_runs,
+    outbox,
+    quarantine,
+    sync_runs,
+)
+from klantbeeld.settings import Settings
+from klantbeeld.warehouse import Version, Warehouse
+from klantbeeld.warehouse.lock import lock_holder
+
+# The stages in the order of the data's path; raw_<source> schemas come before them.
+STAGES = ("staging", "intermediate", "identity", "marts", "insights", "segments", "activation")
+
+
+class VersionStatus(BaseModel):
+    """The current version."""
+
+    version_id: str
+    as_of: datetime
+    created_at: datetime
+    run_id: str
+
+
+class TableStatus(BaseModel):
+    """A table of the current version."""
+
+    stage: str
+    table: str
+    rows: int
+
+
+class SourceStatus(BaseModel):
+    """The last load of a source."""
+
+    source: str
+    status: Literal["loaded", "unchanged", "failed", "disabled"]
+    at: datetime
+    message: str | None
+    rows_read: int
+    rows_loaded: int
+    rows_unchanged: int
+    rows_quarantined: int
+    rows_deduplicated: int
+    rows_deleted: int
+
+
+class QuarantineStatus(BaseModel):
+    """Open quarantine rows of one raw table."""
+
+    source: str
+    table: str
+    rows: int
+
+
+class SyncStatus(BaseModel):
+    """The last run of a sync, and what is open in its outbox."""
+
+    sync: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    version_id: str | None
+    creates: int
+    updates: int
+    deletes: int
+    unchanged: int
+    acknowledged: int
+    rejected: int
+    unknown: int
+    held: int
+    open_rejected: int
+    message: str | None
+
+
+class ExportStatus(BaseModel):
+    """The newest file of an audience."""
+
+    sync: str
+    rows: int
+    version_id: str
+    written_at: datetime
+
+
+class LinkageStatus(BaseModel):
+    """Figures of the last linkage; the quality figures only where the truth is known."""
+
+    figures: dict[str, Any]
+
+
+class StatusReport(BaseModel):
+    """All that `klantbeeld status --json` prints."""
+
+    schema_version: Literal[1] = 1
+    home: str
+    environment: str
+    running: dict[str, str] | None
+    version: VersionStatus | None
+    tables: list[TableStatus]
+    linkage: LinkageStatus | None
+    sources: list[SourceStatus]
+    quarantine: list[QuarantineStatus]
+    syncs: list[SyncStatus]
+    exports: list[ExportStatus]
+
+
+def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
+    """Read the state of a home; takes no lock and disturbs no run."""
+    warehouse = Warehouse(settings, control)
+    version = warehouse.current()
+    rows, linkage = ([], None) if version is None else _read_version(warehouse, version)
+    with control.read() as connection:
+        return StatusReport(
+            home=str(settings.paths.home),
+            environment=settings.environment,
+            running=lock_holder(settings.paths.lock_file),
+            version=None if version is None else VersionStatus.model_validate(vars(version)),
+            tables=rows,
+            linkage=linkage,
+            sources=_sources(connection),
+            quarantine=_quarantine(connection),
+            syncs=_syncs(connection),
+            exports=_exports(connection),
+        )
+
+
+def _read_version(
+    warehouse: Warehouse, version: Version
+) -> tuple[list[TableStatus], LinkageStatus | None]:
+    with warehouse.read(version.version_id) as connection:
+        found = connection.execute(
+            """
+            select schema_name, table_name, estimated_size
+            from duckdb_tables()
+            where database_name = current_database()
+            """
+        ).fetchall()
+        names = {(schema, table) for schema, table, _ in found}
+        linkage = None
+        if ("identity", "linkage_report") in names:
+            report = connection.execute("from identity.linkage_report").to_arrow_table().to_pylist()
+            linkage = LinkageStatus(figures=report[0]) if report else None
+    order = {stage: number for number, stage in enumerate(STAGES)}
+    tables = [
+        TableStatus(stage=schema, table=table, rows=rows)
+        for schema, table, rows in found
+        if (schema in order or schema.startswith("raw_"))
+        and not schema.endswith("_staging")
+        and not table.startswith("_dlt")
+    ]
+    tables.sort(key=lambda table: (order.get(table.stage, -1), table.stage, table.table))
+    return tables, linkage
+
+
+def _sources(connection: sa.Connection) -> list[SourceStatus]:
+    newest = sa.select(
+        load_runs,
+        sa.func.row_number()
+        .over(partition_by=load_runs.c.source, order_by=load_runs.c.at.desc())
+        .label("age"),
+    ).subquery()
+    counts = [column for column in load_counts.c if column.name.startswith("rows_")]
+    query = (
+        sa.select(
+            newest.c.source,
+            newest.c.status,
+            newest.c.at,
+            newest.c.message,
+            *(sa.func.coalesce(sa.func.sum(column), 0).label(column.name) for column in counts),
+        )
+        .select_from(
+            newest.outerjoin(
+                load_counts,
+                sa.and_(
+                    load_counts.c.run_id == newest.c.run_id,
+                    load_counts.c.source == newest.c.source,
+                ),
+            )
+        )
+        .where(newest.c.age == 1)
+        .group_by(newest.c.source, newest.c.status, newest.c.at, newest.c.message)
+        .order_by(newest.c.source)
+    )
+    return [SourceStatus.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _quarantine(connection: sa.Connection) -> list[QuarantineStatus]:
+    query = (
+        sa.select(
+            quarantine.c.source,
+            quarantine.c.table_name.label("table"),
+            sa.func.count().label("rows"),
+        )
+        .where(quarantine.c.status == "open")
+        .group_by(quarantine.c.source, quarantine.c.table_name)
+        .order_by(quarantine.c.source, quarantine.c.table_name)
+    )
+    return [QuarantineStatus.model_validate(dict(r)) for r in connection.execute(query).mappings()]
+
+
+def _syncs(connection: sa.Connection) -> list[SyncStatus]:
+    newest = sa.select(
+        sync_runs,
+        sa.func.row_number()
+        .over(partition_by=sync_runs.c.sync, order_by=sync_runs.c.started_at.desc())
+        .label("age"),
+    ).subquery()
+    rejected = (
+        sa.select(outbox.c.sync, sa.func.count().label("open_rejected"))
+        .where(outbox.c.state == "rejected")
+        .group_by(outbox.c.sync)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            newest,
+            newest.c.planned_creates.label("creates"),
+            newest.c.planned_updates.label("updates"),
+            newest.c.planned_deletes.label("deletes"),
+            sa.func.coalesce(rejected.c.open_rejected, 0).label("open_rejected"),
+        )
+        .select_from(newest.outerjoin(rejected, rejected.c.sync == newest.c.sync))
+        .where(newest.c.age == 1)
+        .order_by(newest.c.sync)
+    )
+    return [SyncStatus.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _exports(connection: sa.Connection) -> list[ExportStatus]:
+    newest = sa.select(
+        exports,
+        sa.func.row_number()
+        .over(partition_by=exports.c.sync, order_by=exports.c.written_at.desc())
+        .label("age"),
+    ).subquery()
+    query = sa.select(newest).where(newest.c.age == 1).order_by(newest.c.sync)
+    return [ExportStatus.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(StatusReport.model_json_schema(), indent=2) + "\n")

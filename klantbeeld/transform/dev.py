@@ -1,0 +1,175 @@
+"""A private copy of the current version to develop models on, and what a change did to it.
+
+`prepare` copies the current version; dbt then builds in that copy and nowhere else: it takes no
+lock of a run and touches no build. `compare` sets the copy beside the version it was made from.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from klantbeeld.control import ControlPlane
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.files import PRIVATE_FILE, private_dir
+from klantbeeld.settings import Settings
+from klantbeeld.transform import registry
+from klantbeeld.transform.project import environment
+from klantbeeld.warehouse import NothingPublished, Warehouse
+from klantbeeld.warehouse.warehouse import FILE_NAME
+
+
+@dataclass(frozen=True)
+class AudienceChange:
+    """Members of one audience before and after; None where the audience is not there."""
+
+    audience: str
+    before: int | None
+    after: int | None
+    joined: int
+    left: int
+
+
+@dataclass(frozen=True)
+class GoldenChange:
+    """Profiles whose golden value of one field differs."""
+
+    field: str
+    profiles: int
+    filled: int
+    emptied: int
+
+
+def prepare(settings: Settings, control: ControlPlane) -> dict[str, str]:
+    """Copy the current version and bring the generated files up to date.
+
+    Returns:
+        The environment for dbt.
+
+    Raises:
+        NothingPublished: There is no version to copy.
+    """
+    version = Warehouse(settings, control).current()
+    if version is None:
+        raise NothingPublished
+    folder = private_dir(settings.paths.dev_dir)
+    baseline, copy = _baseline(settings), folder / FILE_NAME
+    baseline.parent.mkdir(mode=0o700, exist_ok=True)
+    baseline.unlink(missing_ok=True)
+    # A second name for the same file: it stays when the version itself is retired.
+    os.link(version.path, baseline)
+    Path(f"{copy}.wal").unlink(missing_ok=True)
+    shutil.copyfile(version.path, copy)
+    copy.chmod(PRIVATE_FILE)
+    registry.refresh()
+    return environment(settings, copy, folder)
+
+
+def compare(settings: Settings) -> tuple[list[AudienceChange], list[GoldenChange]]:
+    """What the models in the private copy changed, against the version it was made from.
+
+    Raises:
+        KlantbeeldError: There is no private copy, or a dbt command has it open.
+    """
+    with _both(settings) as connection:
+        return _audiences(connection), _golden(connection)
+
+
+def _baseline(settings: Settings) -> Path:
+    return settings.paths.dev_dir / "baseline" / FILE_NAME
+
+
+@contextmanager
+def _both(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    copy = settings.paths.dev_dir / FILE_NAME
+    if not copy.exists():
+        raise KlantbeeldError("there is no private copy yet", "Make it with `make dev`.")
+    with duckdb.connect() as connection:
+        try:
+            connection.execute(f"attach '{copy}' as after (read_only)")
+            connection.execute(f"attach '{_baseline(settings)}' as before (read_only)")
+        except duckdb.IOException as error:
+            raise KlantbeeldError(
+                f"the private copy cannot be read: {str(error).splitlines()[0]}",
+                "Wait for the dbt command that has it open, or make it again with `make dev`.",
+            ) from None
+        yield connection
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, database: str, schema: str) -> set[str]:
+    rows = connection.execute(
+        "select table_name from duckdb_tables() where database_name = ? and schema_name = ?",
+        [database, schema],
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def _audiences(connection: duckdb.DuckDBPyConnection) -> list[AudienceChange]:
+    before = _tables(connection, "before", "segments")
+    after = _tables(connection, "after", "segments")
+    changes = []
+    for table in sorted(before | after):
+        sides = [
+            f"select distinct profile_id from {side}.segments.{table}"
+            if table in tables
+            else "select null::varchar as profile_id where false"
+            for side, tables in (("before", before), ("after", after))
+        ]
+        old, new, joined, left = connection.execute(
+            f"""
+            with before_members as ({sides[0]}), after_members as ({sides[1]})
+            select
+                (select count(*) from before_members),
+                (select count(*) from after_members),
+                (select count(*) from after_members anti join before_members using (profile_id)),
+                (select count(*) from before_members anti join after_members using (profile_id))
+            """
+        ).fetchall()[0]
+        changes.append(
+            AudienceChange(
+                table.removeprefix("seg_"),
+                old if table in before else None,
+                new if table in after else None,
+                joined,
+                left,
+            )
+        )
+    return changes
+
+
+def _golden(connection: duckdb.DuckDBPyConnection) -> list[GoldenChange]:
+    columns = [
+        {
+            name
+            for (name,) in connection.execute(
+                "select column_name from duckdb_columns() where database_name = ? "
+                "and schema_name = 'marts' and table_name = 'dim_profiles'",
+                [database],
+            ).fetchall()
+        }
+        for database in ("before", "after")
+    ]
+    fields = sorted((columns[0] & columns[1]) - {"profile_id"})
+    if not fields:
+        return []
+    old, new = "before_profiles", "after_profiles"
+    parts = [
+        f"""
+        select
+            '{field}' as field,
+            count(*) filter ({old}.{field} is distinct from {new}.{field}) as profiles,
+            count(*) filter ({old}.{field} is null and {new}.{field} is not null) as filled,
+            count(*) filter ({old}.{field} is not null and {new}.{field} is null) as emptied
+        from before.marts.dim_profiles as {old}
+        inner join after.marts.dim_profiles as {new} using (profile_id)
+        """
+        for field in fields
+    ]
+    rows = connection.execute(
+        f"{' union all '.join(parts)} order by profiles desc, field"
+    ).fetchall()
+    return [GoldenChange(*row) for row in rows if row[1]]
