@@ -1,0 +1,94 @@
+"""The control plane: migrated, bound to its environment, consistent to copy."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from klantbeeld.control import open_control
+from klantbeeld.control.store import raise_epoch
+from klantbeeld.control.tables import metadata, versions
+from klantbeeld.errors import KlantbeeldError, SettingsError
+from klantbeeld.settings import load_settings
+
+
+def test_migrations_and_tables_say_the_same(tmp_path: Path) -> None:
+    control = open_control(load_settings(home=tmp_path))
+    with control.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_a_home_belongs_to_one_environment(tmp_path: Path) -> None:
+    open_control(load_settings(home=tmp_path, environment="demo"))
+    with pytest.raises(SettingsError, match="belongs to 'demo'"):
+        open_control(load_settings(home=tmp_path, environment="production"))
+
+
+def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    open_control(settings).close()
+    with sqlite3.connect(settings.paths.control_db) as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    with pytest.raises(KlantbeeldError, match="newer release"):
+        open_control(settings)
+
+
+def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    settings.paths.control_db.write_bytes(b"this is no database" * 100)
+    with pytest.raises(KlantbeeldError, match="cannot be read"):
+        open_control(settings)
+
+
+def test_times_keep_their_moment_and_their_order(tmp_path: Path) -> None:
+    control = open_control(load_settings(home=tmp_path))
+    amsterdam = timezone(timedelta(hours=2))
+    moments = [
+        datetime(2026, 7, 1, 1, 0, tzinfo=amsterdam),
+        datetime(2026, 6, 30, 23, 30, tzinfo=UTC),
+    ]
+    with control.begin() as connection:
+        for number, moment in enumerate(moments):
+            connection.execute(
+                versions.insert().values(
+                    version_id=str(number),
+                    created_at=moment,
+                    as_of=moment,
+                    run_id="r",
+                    status="retired",
+                    counts={},
+                )
+            )
+    with control.read() as connection:
+        query = sa.select(versions.c.created_at).order_by(versions.c.created_at)
+        assert list(connection.scalars(query)) == moments
+        assert moments == sorted(moments)
+
+
+def test_a_transaction_that_fails_writes_nothing(tmp_path: Path) -> None:
+    control = open_control(load_settings(home=tmp_path))
+
+    def fail() -> None:
+        with control.begin() as connection:
+            control.audit(connection, "test", "subject")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with control.read() as connection:
+        assert (
+            connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables["audit_log"]))
+            == 0
+        )
+
+
+def test_a_restored_copy_gets_a_new_epoch(tmp_path: Path) -> None:
+    control = open_control(load_settings(home=tmp_path))
+    assert control.value("epoch") == "0"
+    assert raise_epoch(control.path) == 1
+    assert control.value("epoch") == "1"
