@@ -1,7 +1,7 @@
 """Who may call, and how often: client-credentials tokens and service-protection limits.
 
-Tokens are signed, not stored, so that they outlive a restart of the service. Limits are kept per client, as Dataverse
-keeps them per user: a new token does not buy a new allowance.
+Tokens are signed, not stored, so that they outlive a restart of the service. Limits are kept per
+client, as Dataverse keeps them per user: a new token does not buy a new allowance.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ def no_such_property(name: str, logical_name: str) -> CrmError:
     return CrmError(
         400,
         "0x0",
-        f"Could not find a property named '{name}' on type 'Microsoft.Dynamics.CRM.{logical_name}'.",
+        f"Could not find a property named '{name}' on type"
+        f" 'Microsoft.Dynamics.CRM.{logical_name}'.",
     )
 
 

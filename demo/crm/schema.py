@@ -1,7 +1,7 @@
 """The CRM's tables, declared once.
 
-Validation, the SQLite tables, `$metadata`, the option labels and the pages all read these declarations; nothing else
-in the CRM knows a column by name except where a page lays out a form.
+Validation, the SQLite tables, `$metadata`, the option labels and the pages all read these
+declarations; nothing else in the CRM knows a column by name except where a page lays out a form.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 
 
 class Kind(Enum):
-    """What a column holds, with its Dataverse attribute type, its OData type and its SQLite type."""
+    """What a column holds: its type in Dataverse's metadata, in OData and in SQLite."""
 
     GUID = ("Uniqueidentifier", "Edm.Guid", "TEXT")
     TEXT = ("String", "Edm.String", "TEXT")
@@ -102,7 +102,7 @@ class Entity:
         labels: What people call the table.
         primary_name: The column that names a row for people.
         columns: Every column but the row's version; the first is the primary key.
-        alternate_key: A column by whose value a row can be addressed as well; its values are unique.
+        alternate_key: A column whose values are unique and can address a row as well.
     """
 
     logical_name: str

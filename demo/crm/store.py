@@ -1,19 +1,21 @@
 """The CRM's state in one SQLite file: tables, versions and change tracking.
 
-Two users: the demo world, through the bulk functions `create`, `load`, `upsert` and `delete` on a path, and the
-service, through `Store`. Both may work at the same time; SQLite lets one write at a time, so versions are given out in
-the order of commits and a reader that has seen version N has seen every write up to N. Delta links rest on that.
+Two users: the demo world, through the bulk functions `create`, `load`, `upsert` and `delete` on a
+path, and the service, through `Store`. Both may work at the same time; SQLite lets one write at a
+time, so versions are given out in the order of commits and a reader that has seen version N has
+seen every write up to N. Delta links rest on that.
 
-Every write gives the row a new `versionnumber` and `modifiedon`; a deleted row leaves an entry in `deleted_rows`
-until a row with its id comes back. Deleting a row deletes what cannot be without it (a contact's profile) and clears
-the lookups that pointed to it; all of that is registered too.
+Every write gives the row a new `versionnumber` and `modifiedon`; a deleted row leaves an entry in
+`deleted_rows` until a row with its id comes back. Deleting a row deletes what cannot be without it
+(a contact's profile) and clears the lookups that pointed to it; all of that is registered too.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,11 +34,10 @@ _GUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DATETIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 _EXTRA_INDEXES = (
-    "create index contacts_by_name on contacts"
-    " (lastname collate nocase, firstname collate nocase, contactid)",
+    "create index contacts_by_name on contacts (lastname collate nocase, firstname collate nocase)",
     "create index contacts_by_email on contacts (emailaddress1 collate nocase)",
-    "create index accounts_by_name on accounts (name collate nocase, accountid)",
-    "create index leads_by_creation on leads (createdon, leadid)",
+    "create index accounts_by_name on accounts (name collate nocase)",
+    "create index leads_by_creation on leads (createdon)",
 )
 
 
@@ -111,7 +112,7 @@ def upsert(path: Path, entity: str, table: pa.Table, modified_at: datetime) -> N
 
 
 def delete(path: Path, entity: str, ids: Iterable[str], modified_at: datetime) -> int:
-    """Delete rows by their primary key, with what depends on them; ids that are unknown are passed over.
+    """Delete rows by their primary key, with what depends on them; unknown ids are passed over.
 
     Args:
         path: The CRM, made by `create`.
@@ -189,6 +190,11 @@ def connect(path: Path) -> sqlite3.Connection:
 def current_version(connection: sqlite3.Connection) -> int:
     """The version of the latest write that this connection sees."""
     return int(connection.execute("select version from versions").fetchone()[0])
+
+
+def epoch(connection: sqlite3.Connection) -> str:
+    """A mark that no other store has."""
+    return str(connection.execute("select epoch from versions").fetchone()[0])
 
 
 def row_version(connection: sqlite3.Connection, entity: Entity, row_id: str) -> int | None:
@@ -279,8 +285,9 @@ def delete_row(connection: sqlite3.Connection, entity: Entity, row_id: str, now:
 
 
 def _definitions() -> Iterator[str]:
-    yield "create table versions (version integer not null) strict"
-    yield "insert into versions values (1000000)"
+    yield "create table versions (version integer not null, epoch text not null) strict"
+    # The epoch tells this store from one that was in its place before: its links are void here.
+    yield f"insert into versions values (1000000, '{secrets.token_hex(4)}')"
     yield (
         "create table deleted_rows (entity text not null, id text not null,"
         " versionnumber integer not null, deletedon text not null,"
@@ -370,7 +377,7 @@ def _insert_table(
     if entity.primary_id not in columns:
         raise KlantbeeldError(f"{entity.set_name}: the primary key {entity.primary_id} is missing")
     if modified_at is not None:
-        stamp = [_timestamp(modified_at)] * table.num_rows
+        stamp: list[Value] = [_timestamp(modified_at)] * table.num_rows
         for name in ("createdon", "modifiedon"):
             columns.setdefault(name, stamp)
     first = _take_versions(connection, table.num_rows)
