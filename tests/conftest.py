@@ -1,4 +1,4 @@
-"""What every test starts from: no telemetry, no settings of the person who runs it, no deadlines."""
+"""What every test starts from: no telemetry, nobody's own settings, no deadlines."""
 
 import os
 
