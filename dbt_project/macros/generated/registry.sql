@@ -1,4 +1,13 @@
-{#- Written by `klantbeeld.dbt.registry` from the files in models/intermediate; do not edit. -#}
+{#- Written from the files in models/intermediate by `klantbeeld dev prepare`. -#}
 {% macro harmonised_models() %}{{ return({
-    'companies': [],
+    'addresses': ['int_shop__addresses'],
+    'companies': ['int_crm__companies'],
+    'consents': ['int_crm__consents', 'int_newsletter__consents', 'int_pos__consents', 'int_shop__consents'],
+    'interactions': ['int_crm__interactions', 'int_newsletter__interactions', 'int_web__interactions'],
+    'leads': ['int_crm__leads'],
+    'order_lines': ['int_pos__order_lines', 'int_shop__order_lines'],
+    'orders': ['int_pos__orders', 'int_shop__orders'],
+    'persons': ['int_crm__persons', 'int_newsletter__persons', 'int_pos__persons', 'int_shop__persons'],
+    'products': ['int_shop__products'],
+    'returns': ['int_pos__returns', 'int_shop__returns'],
 }) }}{% endmacro %}

@@ -1,0 +1,15 @@
+{#- An address in one line of text, as its source has it. -#}
+{% macro address_text(relation) -%}
+    concat_ws(
+        ', ',
+        nullif(concat_ws(
+            ' ', {{ relation }}.street, {{ relation }}.house_number, {{ relation }}.house_number_suffix
+        ), ''),
+        nullif(concat_ws(' ', {{ relation }}.postal_code, {{ relation }}.city), '')
+    )
+{%- endmacro %}
+
+{#- What makes two addresses the same place: postcode, number, suffix; null without the first two. -#}
+{% macro address_key(postal_code_std, house_number_std, house_number_suffix_std) -%}
+    {{ postal_code_std }} || '|' || {{ house_number_std }} || '|' || coalesce({{ house_number_suffix_std }}, '')
+{%- endmacro %}

@@ -1,0 +1,5 @@
+with unioned as (
+    {{ union_carried_columns() }}
+)
+
+select * from unioned

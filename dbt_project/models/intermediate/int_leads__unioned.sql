@@ -1,0 +1,5 @@
+with unioned as (
+    {{ union_harmonised('leads') }}
+)
+
+select * from unioned

@@ -1,0 +1,7 @@
+{{ config(materialized='table') }}
+
+with unioned as (
+    {{ union_harmonised('persons') }}
+)
+
+select * from unioned

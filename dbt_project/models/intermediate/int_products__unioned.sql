@@ -1,0 +1,5 @@
+with unioned as (
+    {{ union_harmonised('products') }}
+)
+
+select * from unioned
