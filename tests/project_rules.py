@@ -1,6 +1,6 @@
 """Rules of the repository that no linter knows; `make check` runs them.
 
-`python -m tests.project_rules` prints what is broken and exits with 1; `--quick` leaves out what needs dbt.
+`python -m tests.project_rules` prints what is broken and exits with 1; `--quick` leaves dbt out.
 """
 
 import json
