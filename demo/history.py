@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from demo import names
 from demo.people import EPOCH, Bools, Floats, Ints, connect, day_number
-from demo.records import Counters
+from demo.records import Counters, rows_of
 
 TIME_ZONE: Final = ZoneInfo("Europe/Amsterdam")
 WEB_DAYS: Final = 60
@@ -176,12 +176,14 @@ def _visits(
 
 
 def habits_of(records: pa.Table, people: pa.Table) -> pa.Table:
-    """Records of one block with the habits of the person beside each."""
-    place = records["person_id"].to_numpy() - int(people["person_id"][0].as_py())
+    """Records of some people with the habits of the person beside each."""
+    place = rows_of(people, records["person_id"].to_numpy())
     rows = people.select(
         ["shop_rate", "till_rate", "lapsed_on", "usual_hour", "store", "breakfast", "mail_interest"]
     ).take(pa.array(place))
     for name in rows.column_names:
+        if name in records.column_names:
+            continue
         records = records.append_column(name, rows[name])
     return records
 

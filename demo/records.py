@@ -219,6 +219,7 @@ def observe(
             is_child,
             company_id,
             guardian_id,
+            store,
             typo(cased(first_written, u_case_first), u_first_typo, {h.typo}) as first_name,
             initials,
             case
@@ -289,12 +290,18 @@ def moments(rng: np.random.Generator, first: int, last: int, count: int) -> Ints
     return (day * 86_400 + second) * 1_000_000
 
 
-def _first_key(records: pa.Table, key: str, people: int, first_person: int) -> tuple[Ints, pa.Array]:
-    """Per person of the block the place of the first record, -1 for none, and the keys."""
+def _first_place(index: Ints, people: int) -> Ints:
+    """Per row of the block the place of its first record, -1 for none."""
     place = np.full(people, -1, dtype=np.int64)
-    person = records["person_id"].to_numpy() - first_person
-    place[person[::-1]] = np.arange(records.num_rows)[::-1]
-    return place, records[key].combine_chunks()
+    place[index[::-1]] = np.arange(index.size)[::-1]
+    return place
+
+
+def rows_of(people: pa.Table, person: Ints) -> Ints:
+    """The rows of those persons in a table in order of person_id; -1 for who is not in it."""
+    known: Ints = people["person_id"].to_numpy()
+    at = np.minimum(np.searchsorted(known, person), max(known.size - 1, 0))
+    return np.where(known[at] == person, at, -1) if known.size else np.full(person.size, -1)
 
 
 def _lookup(place: Ints, keys: pa.Array, person: Ints, known: Bools) -> pa.Array:
@@ -357,9 +364,8 @@ def draw_membership(rng: np.random.Generator, people: pa.Table) -> Membership:
     }
     by_kind = np.array([share[kind] for kind in range(4)])[shopper]
     in_crm = (u[0] < by_kind[:, 0]) | child
-    guardians = people["guardian_id"].drop_null().to_numpy() - people["person_id"][0].as_py()
-    guardians = guardians[guardians < count]
-    in_crm[guardians.astype(np.int64)] = True
+    guardians = rows_of(people, people["guardian_id"].drop_null().to_numpy())
+    in_crm[guardians[guardians >= 0]] = True
     in_shop = (u[1] < by_kind[:, 1]) & has_mail & ~child
     in_store = (u[2] < by_kind[:, 2]) & ~child
     in_letter = (u[3] < by_kind[:, 3]) & has_mail & ~child
@@ -409,7 +415,6 @@ def draw_records(
     """
     con = observer()
     day = day_number(today)
-    first_person = int(people["person_id"][0].as_py())
     count = people.num_rows
 
     def since(years: float, size: int) -> Ints:
@@ -487,12 +492,13 @@ def draw_records(
             if(u_mailing < 0.55, 'J', 'N') as mailing,
             if(u_post < 0.65, 'J', 'N') as post,
             date_trunc('minute', (updated_at at time zone 'UTC') at time zone 'Europe/Amsterdam') as gewijzigd,
+            cast(store as integer) as store,
             person_id,
         from seen
         order by row_number
         """
     ).to_arrow_table()
-    card_place, cards = _first_key(members, "kaartnummer", count, first_person)
+    card_place, cards = _first_place(member_index, count), members["kaartnummer"].combine_chunks()
 
     # Contacts: private ones, and those of people who are known through their work.
     private, business = membership.contacts, membership.business_contacts
@@ -504,8 +510,8 @@ def draw_records(
         np.where(is_business, company.fill_null(first_company).to_numpy() - first_company, 0),
         mask=~is_business,
     )
-    guardian = contacts_seen["guardian_id"].combine_chunks().fill_null(0).to_numpy()
-    has_guardian = guardian > 0
+    guardian = rows_of(people, contacts_seen["guardian_id"].combine_chunks().fill_null(0).to_numpy())
+    has_guardian = guardian >= 0
     contact_base = _with(
         contacts_seen,
         is_business=pa.array(is_business),
@@ -526,10 +532,11 @@ def draw_records(
     con.register("contact_base", contact_base)
     con.execute("create or replace temp table contact_keys as select row_number, guid(guid_a, guid_b) as contactid, person_id from contact_base")
     keyed = con.execute("select contactid, person_id from contact_keys order by row_number").to_arrow_table()
-    contact_place, contact_ids = _first_key(keyed, "contactid", count, first_person)
-    guardian_ids = _lookup(contact_place, contact_ids, guardian - first_person, has_guardian)
+    contact_place = _first_place(contact_index, count)
+    contact_ids = keyed["contactid"].combine_chunks()
+    guardian_ids = _lookup(contact_place, contact_ids, guardian, has_guardian)
     # A child is reached through its guardian.
-    guardian_row = people.take(pa.array(np.where(has_guardian, guardian - first_person, 0)))
+    guardian_row = people.take(pa.array(np.where(has_guardian, guardian, 0)))
     con.register(
         "contact_base",
         _with(

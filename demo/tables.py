@@ -27,7 +27,8 @@ HIDDEN_COLUMNS = {
         "regrets_offers",
         "u_method",
         "row_number",
-    )
+    ),
+    "pos.members": ("store",),
 }
 
 
