@@ -1,9 +1,8 @@
-"""Time and peak memory of each stage: cold, after a day of the world's life, and with nothing
-changed.
+"""Time and peak memory of each stage: cold, with nothing changed, after a day of the world.
 
 `python -m benchmarks.pipeline --persons 100000` makes a world and a home of its own in a temporary
 folder, runs the pipeline as a person would (`klantbeeld run`), and prints one table. Seconds depend
-on the machine; the column "of cold" is what to compare.
+on the machine; the row "of cold" is what to compare.
 
 Memory is the resident memory of the run and its children together, sampled 20 times a second and
 credited to the stage that reported next.
