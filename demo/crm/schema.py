@@ -213,11 +213,11 @@ CONTACT = Entity(
         _lookup("cdp_guardianid", "Guardian", "contact", "cdp_guardianid"),
         _options(
             "preferredcontactmethodcode",
-            "Preferred contact method",
+            "Prefers",
             {1: "Geen voorkeur", 2: "E-mail", 3: "Telefoon", 4: "Post"},
         ),
-        _text("cdp_loyaltynumber", "Loyalty number", 50),
-        _text("cdp_favouritecategory", "Favourite category", 100),
+        _text("cdp_loyaltynumber", "Card number", 50),
+        _text("cdp_favouritecategory", "Favourite", 100),
         _flag("donotemail", "Do not e-mail"),
         _flag("donotphone", "Do not phone"),
         _flag("donotpostalmail", "Do not mail"),
@@ -237,7 +237,7 @@ ACCOUNT = Entity(
     (
         _id("accountid", "Account"),
         _text("name", "Name", 160),
-        _text("cdp_kvknumber", "Chamber of commerce number", 20),
+        _text("cdp_kvknumber", "KvK number", 20),
         _text("cdp_vatnumber", "VAT number", 30),
         _text("telephone1", "Phone", 50),
         _text("emailaddress1", "E-mail", 100),
