@@ -16,9 +16,10 @@
 
 {#- Digits and a leading plus of the first number in a text; "(0)", extensions and words around it dropped. -#}
 {% macro phone_digits(phone) -%}
+    {%- set separators = ' ()./\u00a0\u2010\u2011\u2012\u2013-' -%}
     translate(
-        replace({{ regex_group(phone, '[+(0-9][0-9 ()./+\u00a0\u2010-\u2013-]*', 0) }}, '(0)', ''),
-        ' ()./-\u00a0\u2010\u2011\u2012\u2013', ''
+        replace({{ regex_group(phone, '[+(0-9][+0-9' ~ separators ~ ']*', 0) }}, '(0)', ''),
+        '{{ separators }}', ''
     )
 {%- endmacro %}
 
