@@ -1,0 +1,108 @@
+"""Text files as Arrow lines, whatever bytes they hold.
+
+Each line stands by itself, so nothing in one line can spoil another. A file is read as UTF-8; a file that is not
+UTF-8 is read as Latin-1 (in its Windows form, which is what tills write) if that leaves fewer lines
+unread. A line that cannot be read is null here, with a printable form of its bytes beside it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion.landing import LandedFile
+from ingestion.validation import numbered
+
+# Lines of many small files are handed on together: a till file has hundreds, and each batch costs
+# the same few milliseconds however small it is.
+BATCH_BYTES = 32 * 1024 * 1024
+_KEPT_BYTES = 4_096
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of one file: text (null if it cannot be read), number in the file, printable bytes."""
+
+    text: pa.Array
+    numbers: pa.Array
+    raw: pa.Array
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Lines of several files."""
+
+    text: pa.Array
+    numbers: pa.Array
+    raw: pa.Array
+    files: pa.Array
+
+
+def read_lines(data: bytes) -> Lines:
+    """The lines of a file that are not empty."""
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    try:
+        lines = _split(pa.array([data.decode("utf-8")], pa.large_string()))
+        raw = pa.nulls(len(lines), pa.string())
+    except UnicodeDecodeError:
+        lines, raw = _decode(data)
+    numbers = numbered(len(lines))
+    filled = pc.fill_null(pc.not_equal(pc.binary_length(lines), 0), fill_value=True)
+    return Lines(lines.filter(filled), numbers.filter(filled), raw.filter(filled))
+
+
+def batches(files: Iterable[tuple[LandedFile, Lines]]) -> Iterator[Batch]:
+    """Lines of many files, put together to a size that is worth the work."""
+    gathered: list[tuple[LandedFile, Lines]] = []
+    size = 0
+    for file, lines in files:
+        gathered.append((file, lines))
+        size += file.size
+        if size >= BATCH_BYTES:
+            yield _together(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield _together(gathered)
+
+
+def _together(gathered: list[tuple[LandedFile, Lines]]) -> Batch:
+    return Batch(
+        text=pa.chunked_array([lines.text.cast(pa.large_string()) for _, lines in gathered]),
+        numbers=pa.chunked_array([lines.numbers for _, lines in gathered]),
+        raw=pa.chunked_array([lines.raw for _, lines in gathered]),
+        files=pa.chunked_array(
+            [pa.repeat(pa.scalar(file.name), len(lines.text)) for file, lines in gathered]
+        ),
+    )
+
+
+def _split(whole: pa.Array) -> pa.Array:
+    separator = "\n" if pa.types.is_large_string(whole.type) else b"\n"
+    return pc.list_flatten(pc.split_pattern(whole, pattern=separator))
+
+
+def _decode(data: bytes) -> tuple[pa.Array, pa.Array]:
+    """Text of a file's lines that are not all UTF-8, and a printable form of those that cannot be read."""
+    import duckdb
+
+    lines = _split(pa.array([data], pa.large_binary()))
+    # One statement tells which lines are UTF-8; no exception per line.
+    with duckdb.connect() as connection:
+        connection.register("lines", pa.table({"line": lines}))
+        utf8 = connection.execute("select try(decode(line)) as text from lines").fetch_arrow_table()
+    text = utf8["text"].combine_chunks().cast(pa.large_string())
+    bad = pc.is_null(text)
+    unread_as_utf8 = pc.sum(bad).as_py()
+    plain = pc.sum(pc.fill_null(pc.string_is_ascii(text), fill_value=False)).as_py()
+    if unread_as_utf8 >= len(text) - unread_as_utf8 - plain:
+        # A byte that means nothing in Windows Latin-1 becomes U+FFFD, which no byte stands for.
+        windows = _split(pa.array([data.decode("cp1252", "replace")], pa.large_string()))
+        bad = pc.match_substring(windows, "\ufffd")
+        text = pc.if_else(bad, pa.scalar(None, pa.large_string()), windows)
+    shown = [
+        line[:_KEPT_BYTES].decode("ascii", "backslashreplace").replace("\0", "\\x00")
+        for line in lines.filter(bad).to_pylist()
+    ]
+    raw = pc.replace_with_mask(pa.nulls(len(lines), pa.string()), bad, pa.array(shown, pa.string()))
+    return text, raw

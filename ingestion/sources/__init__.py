@@ -1,0 +1,5 @@
+"""One folder per source, all of the same anatomy; a folder here is a source, there is no other list.
+
+`__init__.py` the dlt source · `settings.py` its settings · `contracts.py` its raw tables · `helpers.py` what
+it needs to read · `__main__.py` runs it alone · `README.md` what it is and what is special about it.
+"""
