@@ -1,0 +1,106 @@
+"""Who meets whom: `people -> candidate_pairs`, under a budget of pairs for every rule.
+
+Here: making candidate pairs from the named rules of `model`. Not here: weighing them (`linking`).
+
+A rule whose pairs exceed its budget is not dropped: its largest blocks are, as they say least and cost most (a
+common name, a default date, a prefix such as "van"). Rules marked extra are used while the total budget lasts, so
+that small data get a thorough search and a million records stay near 1.25 pairs a record.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+
+from klantbeeld.identity.model import BLOCKING_RULES, BlockingRule
+
+PAIRS_PER_RECORD: Final = 1.25
+# Small data may search harder: this many pairs cost about two seconds.
+PAIRS_AT_LEAST: Final = 750_000
+# Below this many records the rules' budgets stay as they are for this many.
+SMALL_DATA: Final = 10_000
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """What one rule did.
+
+    Attributes:
+        rule: Its name.
+        pairs: Pairs that no earlier rule had found.
+        left_out_blocks: Blocks over its budget.
+        largest_block: Records in the largest block used.
+    """
+
+    rule: str
+    pairs: int
+    left_out_blocks: int
+    largest_block: int
+
+
+def make_candidate_pairs(
+    con: duckdb.DuckDBPyConnection, records: int, pairs_per_record: float = PAIRS_PER_RECORD
+) -> list[RuleCost]:
+    """Make `candidate_pairs` (id_l < id_r, rule) from `people`.
+
+    Args:
+        con: The linkage's own engine.
+        records: The number of records.
+        pairs_per_record: The total budget; extra rules are used while it lasts.
+
+    Returns:
+        What each rule did, in order; rules that were not used are left out.
+    """
+    con.execute("create or replace table candidate_pairs (id_l bigint, id_r bigint, rule utinyint)")
+    total = 0
+    total_budget = max(pairs_per_record * records, PAIRS_AT_LEAST)
+    costs = []
+    for number, rule in enumerate(BLOCKING_RULES):
+        budget = rule.pairs_per_record * max(records, SMALL_DATA)
+        if rule.is_extra:
+            budget = min(budget, total_budget - total)
+            if budget <= 0:
+                continue
+        cost = _add_pairs(con, rule, number, budget)
+        total += cost.pairs
+        costs.append(cost)
+    con.execute("drop table if exists blocks")
+    return costs
+
+
+def _add_pairs(con: duckdb.DuckDBPyConnection, rule: BlockingRule, number: int, budget: float) -> RuleCost:
+    present = " and ".join(f"({key}) is not null" for key in rule.keys)
+    con.execute(f"""
+        create or replace table blocks as
+        select id, hash({", ".join(rule.keys)}) as block, count(*) over (partition by block) as size
+        from people
+        where {present}
+        qualify size > 1
+    """)
+    row = con.execute(
+        """
+        with sizes as (
+            select size, count(*) / size as blocks, count(*) * (size - 1) / 2 as pairs
+            from blocks group by size
+        ),
+        running as (select *, sum(pairs) over (order by size) as pairs_so_far from sizes)
+        select
+            coalesce(max(size) filter (pairs_so_far <= $budget), 0),
+            coalesce(sum(blocks) filter (pairs_so_far > $budget), 0)
+        from running
+        """,
+        {"budget": budget},
+    ).fetchone()
+    largest, left_out = (int(value) for value in row or (0, 0))
+    if largest == 0:
+        return RuleCost(rule.name, 0, left_out, 0)
+    inserted = con.execute(f"""
+        insert into candidate_pairs
+        select blocks_l.id, blocks_r.id, {number}
+        from (from blocks where size <= {largest}) as blocks_l
+        inner join (from blocks where size <= {largest}) as blocks_r
+            on blocks_r.block = blocks_l.block and blocks_r.id > blocks_l.id
+        anti join candidate_pairs as known
+            on known.id_l = blocks_l.id and known.id_r = blocks_r.id
+    """).fetchone()
+    return RuleCost(rule.name, int(inserted[0]) if inserted else 0, left_out, largest)

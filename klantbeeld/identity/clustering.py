@@ -1,0 +1,147 @@
+"""From weighed pairs to people: connected components, then a conflict-aware merge where a component needs it.
+
+Here: arrays in, labels out; NumPy and SciPy, no engine. Not here: what makes a weight (`linking`), lasting ids
+(`profile_ids`).
+
+Most components hold no evidence against themselves and are taken whole. In the others, edges are taken strongest
+first, and two clusters are merged only if all that is known between them, for and against, is in favour. That is the
+sequential greedy merge; it runs in rounds over all components at once: an edge that is the strongest of both its
+clusters can be decided now, because nothing weaker can change either of them before its turn comes.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+# Bits. One pair, however sure, does not outvote all others between two clusters.
+MOST_FOR: Final = 12.0
+MOST_AGAINST: Final = 12.0
+# That no blocking rule brought two records together is weak evidence against them.
+NEVER_MET: Final = -2.0
+DETERMINISTIC_WEIGHT: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A partition of records.
+
+    Attributes:
+        labels: Per record, the smallest record number of its cluster.
+        components: The number of connected components of the accepted edges.
+        conflicted: How many of them held evidence against themselves.
+        rounds: Rounds that the conflict-aware merge took.
+    """
+
+    labels: Ints
+    components: int
+    conflicted: int
+    rounds: int
+
+
+def connected_components(count: int, left: Ints, right: Ints) -> Ints:
+    """Label records by component; the label is the smallest record number in it."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components as components_of
+
+    ones = np.ones(len(left), dtype=np.int8)
+    graph = coo_array((ones, (left, right)), shape=(count, count))
+    _, labels = components_of(graph, directed=False)
+    smallest = np.full(int(labels.max(initial=-1)) + 1, count, dtype=np.int64)
+    np.minimum.at(smallest, labels, np.arange(count, dtype=np.int64))
+    return smallest[labels]
+
+
+def cluster_records(
+    count: int, left: Ints, right: Ints, weight: Floats, evidence: Floats, threshold: float
+) -> Clusters:
+    """Put records together.
+
+    Args:
+        count: The number of records; they are numbered from 0.
+        left: Per weighed pair, one record; a pair occurs once.
+        right: The other record.
+        weight: Bits for (positive) or against (negative) their being one person. From `DETERMINISTIC_WEIGHT` on
+            the pair is not subject to the limit on what one pair may contribute.
+        evidence: The same, for two records that others already connect: what the pair says when two clusters
+            are weighed. Less sceptical than `weight`, as the two are no longer drawn at random.
+        threshold: Only pairs of at least this weight join records.
+
+    Returns:
+        The partition.
+    """
+    joins = weight >= threshold
+    component = connected_components(count, left[joins], right[joins])
+    inside = component[left] == component[right]
+    against = inside & (evidence < 0) & (weight < DETERMINISTIC_WEIGHT)
+    in_conflict = np.zeros(count, dtype=bool)
+    in_conflict[component[left[against]]] = True
+    conflicted = int(in_conflict.sum())
+    components = int(np.count_nonzero(component == np.arange(count)))
+    if conflicted == 0:
+        return Clusters(component, components, 0, 0)
+    held = in_conflict[component]
+    labels = np.where(held, np.arange(count, dtype=np.int64), component)
+    used = inside & held[left]
+    say = np.where(
+        weight >= DETERMINISTIC_WEIGHT, weight, np.clip(evidence, -MOST_AGAINST, MOST_FOR)
+    )
+    # Rank 0 is the strongest edge; equal weights in the order of record numbers.
+    order = np.flatnonzero(used)
+    order = order[np.lexsort((right[order], left[order], -weight[order]))]
+    rounds = _merge_where_in_favour(
+        labels, left[order], right[order], say[order], joins[order], component
+    )
+    return Clusters(labels, components, conflicted, rounds)
+
+
+def _merge_where_in_favour(
+    labels: Ints, left: Ints, right: Ints, say: Floats, undecided: Flags, component: Ints
+) -> int:
+    """Merge clusters in place, pairs strongest first; see the module's text. Returns the rounds taken."""
+    count = len(labels)
+    rank = np.arange(len(left), dtype=np.int64)
+    none = np.int64(len(rank))
+    size = np.bincount(labels, minlength=count)
+    strongest = np.full(count, none, dtype=np.int64)
+    edge_of = np.full(count, -1, dtype=np.int64)
+    partner = np.full(count, -1, dtype=np.int64)
+    into = np.arange(count, dtype=np.int64)
+    rounds = 0
+    while True:
+        a, b = labels[left], labels[right]
+        open_edges = undecided & (a != b)
+        # Components without an open edge are done; what remains shrinks quickly.
+        active = np.zeros(count, dtype=bool)
+        active[component[left[open_edges]]] = True
+        keep = active[component[left]] & (a != b)
+        if not keep.any():
+            return rounds
+        rounds += 1
+        left, right, say, rank = left[keep], right[keep], say[keep], rank[keep]
+        undecided, a, b = undecided[keep], a[keep], b[keep]
+        strongest[a] = none
+        strongest[b] = none
+        np.minimum.at(strongest, a[undecided], rank[undecided])
+        np.minimum.at(strongest, b[undecided], rank[undecided])
+        decided = np.flatnonzero(undecided & (strongest[a] == rank) & (strongest[b] == rank))
+        # A cluster is in at most one decided edge, so the lower of the two names it.
+        low, high = np.minimum(a, b), np.maximum(a, b)
+        edge_of[low[decided]] = np.arange(len(decided))
+        partner[low[decided]] = high[decided]
+        between = partner[low] == high
+        edges = edge_of[low[between]]
+        total = np.bincount(edges, weights=say[between], minlength=len(decided))
+        met = np.bincount(edges, minlength=len(decided))
+        pairs = size[low[decided]] * size[high[decided]]
+        accepted = decided[total + NEVER_MET * (pairs - met) > 0]
+        partner[low[decided]] = -1
+        undecided[decided] = False
+        into[high[accepted]] = low[accepted]
+        labels[:] = into[labels]
+        size[low[accepted]] += size[high[accepted]]

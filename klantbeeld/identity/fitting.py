@@ -1,0 +1,419 @@
+"""Estimating a model's parameters from unlabelled records: the statistics behind `training`.
+
+Here: how often each level occurs among the same person (`m`), strangers (`u`) and housemates (`h`).
+Not here: files, promotion, the control plane (`training`).
+
+`u` comes from Splink's random sampling; `m` and `h` from expectation maximisation over counted patterns of levels, with
+three kinds of pairs instead of two. The pairs are looked at in sessions, each holding on to what its pairs agree on
+anyway and learning the rest. No session that teaches a personal trait is a household: address blocks taught
+m(same birth date) .60 where it was .92. Estimates lean on the starting model by a weight of a few hundred pairs, so that
+a level that hardly occurs keeps a sensible value instead of a lucky one; such levels are named.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from klantbeeld.identity.linking import Scorer, estimate_matches_per_record
+from klantbeeld.identity.model import COMPARISONS, ELSE, SAME, Comparison, LinkageModel, Odds
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Levels = Mapping[str, frozenset[str]]
+
+PAIRS_FOR_U: Final = 2e6
+# How many pairs of the starting model an estimate is mixed with.
+LEAN_M: Final = 60.0
+LEAN_H: Final = 200.0
+FEW_PAIRS: Final = 30.0
+LEAST: Final = 1e-4
+# Twins exist in every population, whatever a small sample shows.
+LEAST_TWINS: Final = 0.008
+LEAST_NAMESAKES: Final = 0.004
+
+_NAMES: Final = {comparison.name: comparison for comparison in COMPARISONS}
+_INDEX: Final = {comparison.name: number for number, comparison in enumerate(COMPARISONS)}
+
+
+@dataclass(frozen=True)
+class Session:
+    """Pairs that agree on something, and what they teach.
+
+    Attributes:
+        name: For reports.
+        given: What the pairs agree on: comparison -> levels.
+        teaches: The comparisons learned from them.
+    """
+
+    name: str
+    given: Levels
+    teaches: tuple[str, ...]
+
+
+def _given(**levels: str) -> Levels:
+    return {name: frozenset(value.split()) for name, value in levels.items()}
+
+
+_SAME_NAME: Final = "same variant"
+PERSON_SESSIONS: Final = (
+    Session(
+        "same full name",
+        _given(first_name=_SAME_NAME, surname="same"),
+        ("birth_date", "email", "phone", "address", "gender"),
+    ),
+    Session(
+        "same first name and birth date",
+        _given(first_name=_SAME_NAME, birth_date="same"),
+        ("surname", "email", "phone", "address", "gender"),
+    ),
+    Session(
+        "same surname and birth date",
+        _given(surname="same", birth_date="same"),
+        ("first_name", "email", "phone", "address", "gender"),
+    ),
+    Session(
+        "same e-mail address",
+        _given(email="same"),
+        ("first_name", "surname", "birth_date", "phone", "address", "gender"),
+    ),
+    Session(
+        "same mobile number",
+        _given(phone="same_mobile"),
+        ("first_name", "surname", "birth_date", "email", "address", "gender"),
+    ),
+    Session(
+        "same first name and address",
+        _given(first_name=_SAME_NAME, address="same"),
+        ("surname", "birth_date", "email", "phone", "gender"),
+    ),
+)
+HOUSEHOLD_SESSIONS: Final = (
+    Session("same address", _given(address="same"), ()),
+    Session("same surname and postal code", _given(surname="same", address="same_postal_code"), ()),
+    Session("same surname and city", _given(surname="same", address="same_city"), ()),
+    Session("same e-mail address", _given(email="same"), ()),
+)
+CONTACT_SESSIONS: Final = (
+    Session("same landline number", _given(phone="same"), ("address",)),
+    Session("same e-mail address", _given(email="same"), ("address",)),
+)
+HOUSEHOLD_PAIRS: Final = 500
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model and what was seen while fitting.
+
+    Attributes:
+        model: The model; not yet a version.
+        warnings: What could not be learned, in words.
+        metrics: Counts and shares.
+    """
+
+    model: LinkageModel
+    warnings: list[str]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    levels: Ints
+    counts: Floats
+
+    def where(self, given: Levels) -> "_Patterns":
+        chosen = np.ones(len(self.counts), dtype=bool)
+        for name, levels in given.items():
+            numbers = [
+                number
+                for number, level in enumerate(_NAMES[name].levels)
+                if level.name in levels
+            ]
+            chosen &= np.isin(self.levels[:, _INDEX[name]], numbers)
+        return _Patterns(self.levels[chosen], self.counts[chosen])
+
+    @property
+    def pairs(self) -> float:
+        return float(self.counts.sum())
+
+
+@dataclass
+class _Tables:
+    """The three probabilities per comparison, as arrays in the order of its levels."""
+
+    m: dict[str, Floats]
+    u: dict[str, Floats]
+    h: dict[str, Floats]
+
+
+def fit_model(
+    con: duckdb.DuckDBPyConnection, start: LinkageModel, records: int, seed: int = 1
+) -> Fit:
+    """Estimate all parameters from `people` and `candidate_pairs`.
+
+    Args:
+        con: The linkage's own engine.
+        start: The model to start from and to lean on.
+        records: The number of records.
+        seed: For Splink's random sampling.
+    """
+    warnings: list[str] = []
+    total_pairs = records * (records - 1) / 2
+    scorer = Scorer(con, start, records)
+    scorer.score("candidate_pairs", "weighed_pairs")
+    patterns = _count_patterns(con)
+    tables = _tables(start)
+    _sample_u(scorer, tables, seed, total_pairs, warnings)
+    _set_u_of_identifiers(patterns, tables, total_pairs)
+    sessions: dict[str, float] = {}
+    # Twice: what is learned of housemates changes what counts as the same person, and the other way round.
+    for _ in range(2):
+        learned = _learn_m(patterns, tables, start, sessions)
+        ratio = _learn_h(patterns, tables, start, sessions)
+    for name, pairs in learned.items():
+        for level, seen in zip(_NAMES[name].levels, pairs, strict=True):
+            if pairs.sum() >= FEW_PAIRS and seen < 1 and level.name in {SAME, ELSE}:
+                warnings.append(f"no match was seen at {name}.{level.name}: it keeps its former weight")
+        if pairs.sum() < FEW_PAIRS:
+            warnings.append(
+                f"{name} could not be learned ({pairs.sum():.0f} matching pairs): "
+                "it keeps its former weights"
+            )
+    parameters = _parameters(tables)
+    model = replace(
+        start,
+        parameters=parameters,
+        housemates_per_match=ratio,
+        namesakes=max(LEAST_NAMESAKES, float(tables.h["first_name"][0] - tables.u["first_name"][0])),
+        is_generic=False,
+        metrics={},
+    )
+    scorer = Scorer(con, model, records)
+    scorer.score("candidate_pairs", "weighed_pairs")
+    model = replace(model, matches_per_record=estimate_matches_per_record(con, model, records))
+    if model.matches_per_record <= 0.02:
+        warnings.append("hardly any record has a match: the model may not fit these records")
+    metrics = {
+        "records": records,
+        "candidate_pairs": int(patterns.pairs),
+        "matches_per_record": round(model.matches_per_record, 4),
+        "housemates_per_match": round(ratio, 4),
+        "sessions": {name: int(pairs) for name, pairs in sessions.items()},
+        "warnings": warnings,
+    }
+    return Fit(replace(model, metrics=metrics), warnings, metrics)
+
+
+def _count_patterns(con: duckdb.DuckDBPyConnection) -> _Patterns:
+    columns = [f"level_{comparison.name}" for comparison in COMPARISONS]
+    table = con.execute(
+        f"select {', '.join(columns)}, count(*) as pairs from weighed_pairs "
+        f"group by all order by {', '.join(columns)}"
+    ).fetchnumpy()
+    levels = np.column_stack([np.asarray(table[name], dtype=np.int64) for name in columns])
+    return _Patterns(levels, np.asarray(table["pairs"], dtype=np.float64))
+
+
+def _tables(model: LinkageModel) -> _Tables:
+    def column(which: str) -> dict[str, Floats]:
+        return {
+            comparison.name: np.array(
+                [
+                    getattr(model.parameters[comparison.name][level.name], which)
+                    for level in comparison.levels
+                ]
+            )
+            for comparison in COMPARISONS
+        }
+
+    return _Tables(column("m"), column("u"), column("h"))
+
+
+def _sample_u(
+    scorer: Scorer, tables: _Tables, seed: int, total_pairs: float, warnings: list[str]
+) -> None:
+    """Splink's estimate of how often strangers show each level."""
+    logging.getLogger("splink").setLevel(logging.CRITICAL)
+    scorer.linker.training.estimate_u_using_random_sampling(
+        max_pairs=min(PAIRS_FOR_U, max(total_pairs, 1.0)), seed=seed, min_count_per_level=None
+    )
+    settings = scorer.linker.misc.save_model_to_json()
+    for comparison, fitted in zip(COMPARISONS, settings["comparisons"], strict=True):
+        levels = [level for level in fitted["comparison_levels"] if not level.get("is_null_level")]
+        sampled = np.array([float(level.get("u_probability") or 0) for level in levels])
+        if sampled.sum() < 0.5 or len(sampled) != len(comparison.levels):
+            warnings.append(f"{comparison.name} is never comparable: it keeps its former weights")
+            continue
+        # A level never seen in the sample keeps the starting model's share, as far as that is below what
+        # the sample would have shown.
+        unseen = sampled <= 0
+        sampled[unseen] = np.minimum(tables.u[comparison.name][unseen], 1 / PAIRS_FOR_U)
+        tables.u[comparison.name] = sampled / sampled.sum()
+
+
+def _set_u_of_identifiers(patterns: _Patterns, tables: _Tables, total_pairs: float) -> None:
+    """What strangers share by accident, from exact counts.
+
+    Of the pairs that agree on an e-mail address, a number or an address, nearly all are one person or one household; a
+    sample of all pairs would take them for accidents. Only those that agree on nothing else are.
+    """
+    strangers = patterns.where(
+        _given(first_name="else other_initial other_same_initial", surname="else")
+    )
+    for name, level_names in (
+        ("email", ("same", "same_name")),
+        ("phone", ("same_mobile", "same")),
+        ("address", ("same",)),
+    ):
+        share = tables.u[name]
+        for level_name in level_names:
+            number = _number(_NAMES[name], level_name)
+            seen = float(strangers.counts[strangers.levels[:, _INDEX[name]] == number].sum())
+            accidental = max(seen, 1.0) / max(total_pairs, 1.0)
+            share[number] = min(max(accidental, 1e-9), max(share[number], 1e-9))
+        share[-1] = max(1 - share[:-1].sum(), LEAST)
+
+
+def _learn_m(
+    patterns: _Patterns, tables: _Tables, start: LinkageModel, sessions: dict[str, float]
+) -> dict[str, Floats]:
+    """Learn what one person's records show; returns the matching pairs each level was seen in."""
+    seen = {name: np.zeros(len(values)) for name, values in tables.m.items()}
+    for session in PERSON_SESSIONS:
+        chosen = patterns.where(session.given)
+        sessions[session.name] = chosen.pairs
+        if chosen.pairs < FEW_PAIRS:
+            continue
+        expected = _expect_matches(chosen, tables, session, start)
+        for name in session.teaches:
+            seen[name] += expected[name]
+    base = _tables(start).m
+    for name, counts in seen.items():
+        mixed = counts + LEAN_M * base[name]
+        tables.m[name] = np.maximum(mixed / mixed.sum(), LEAST)
+    return seen
+
+
+def _expect_matches(
+    chosen: _Patterns, tables: _Tables, session: Session, start: LinkageModel
+) -> dict[str, Floats]:
+    """Expectation maximisation over three kinds of pairs; `u` and `h` fixed, `m` of what is taught free."""
+    names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
+    base = _tables(start).m
+    m = {name: tables.m[name].copy() for name in names}
+    shares = np.array([0.6, 0.2, 0.2])
+    strangers = _likelihood(chosen, names, tables.u)
+    housemates = _likelihood(chosen, names, tables.h)
+    expected: dict[str, Floats] = {}
+    for _ in range(40):
+        joint = np.stack([_likelihood(chosen, names, m), strangers, housemates]) * shares[:, None]
+        posterior = joint / np.maximum(joint.sum(axis=0), 1e-300)
+        weighted = posterior * chosen.counts
+        before = shares
+        shares = np.maximum(weighted.sum(axis=1) / chosen.pairs, 1e-6)
+        shares /= shares.sum()
+        for name in session.teaches:
+            expected[name] = _level_counts(chosen, name, weighted[0], len(m[name]))
+            mixed = expected[name] + LEAN_M * base[name]
+            m[name] = np.maximum(mixed / mixed.sum(), LEAST)
+        if np.abs(shares - before).max() < 1e-5:
+            break
+    return expected
+
+
+def _learn_h(
+    patterns: _Patterns, tables: _Tables, start: LinkageModel, sessions: dict[str, float]
+) -> float:
+    """Learn what housemates show; returns how many pairs of them there are per pair of one person."""
+    base = _tables(start)
+    ratio = start.housemates_per_match
+    for session in HOUSEHOLD_SESSIONS:
+        chosen = patterns.where(session.given)
+        sessions[f"household: {session.name}"] = chosen.pairs
+        if chosen.pairs < HOUSEHOLD_PAIRS:
+            continue
+        names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
+        h = {name: tables.h[name].copy() for name in names}
+        shares = np.array([0.4, 0.05, 0.55])
+        same = _likelihood(chosen, names, tables.m)
+        strangers = _likelihood(chosen, names, tables.u)
+        weighted = np.zeros((3, len(chosen.counts)))
+        for _ in range(60):
+            joint = np.stack([same, strangers, _likelihood(chosen, names, h)]) * shares[:, None]
+            weighted = joint / np.maximum(joint.sum(axis=0), 1e-300) * chosen.counts
+            before = shares
+            shares = np.maximum(weighted.sum(axis=1) / chosen.pairs, 1e-6)
+            shares /= shares.sum()
+            for name in names:
+                mixed = _level_counts(chosen, name, weighted[2], len(h[name])) + LEAN_H * base.h[name]
+                h[name] = np.maximum(mixed / mixed.sum(), LEAST)
+            if np.abs(shares - before).max() < 1e-5:
+                break
+        tables.h.update(h)
+        tables.h["birth_date"][0] = max(tables.h["birth_date"][0], LEAST_TWINS)
+        reach_same, reach_house = 1.0, 1.0
+        for name, levels in session.given.items():
+            numbers = [n for n, level in enumerate(_NAMES[name].levels) if level.name in levels]
+            reach_same *= float(tables.m[name][numbers].sum())
+            reach_house *= float(tables.h[name][numbers].sum())
+        matches = weighted[0].sum() / reach_same + 50
+        housemates = weighted[2].sum() / reach_house + 50 * start.housemates_per_match
+        ratio = float(np.clip(housemates / matches, 0.02, 50))
+        break
+    seen = np.zeros(len(tables.h["address"]))
+    for session in CONTACT_SESSIONS:
+        chosen = patterns.where(session.given)
+        if chosen.pairs < FEW_PAIRS:
+            continue
+        names = [n for n in _NAMES if n not in session.given and n != "address"]
+        same = _likelihood(chosen, names, tables.m)
+        house = _likelihood(chosen, names, tables.h) * ratio
+        weight = house / np.maximum(house + same, 1e-300) * chosen.counts
+        seen += _level_counts(chosen, "address", weight, len(seen))
+    mixed = seen + LEAN_H * base.h["address"]
+    tables.h["address"] = np.maximum(mixed / mixed.sum(), LEAST)
+    return ratio
+
+
+def _likelihood(chosen: _Patterns, names: Sequence[str], table: Mapping[str, Floats]) -> Floats:
+    result = np.ones(len(chosen.counts))
+    for name in names:
+        # The last entry, reached by -1, stands for "nothing to compare".
+        values = np.append(table[name], 1.0)
+        result *= values[chosen.levels[:, _INDEX[name]]]
+    return result
+
+
+def _level_counts(chosen: _Patterns, name: str, weights: Floats, count: int) -> Floats:
+    levels = chosen.levels[:, _INDEX[name]]
+    present = levels >= 0
+    return np.bincount(levels[present], weights=weights[present], minlength=count)
+
+
+def _number(comparison: Comparison, level_name: str) -> int:
+    return next(n for n, level in enumerate(comparison.levels) if level.name == level_name)
+
+
+def _parameters(tables: _Tables) -> dict[str, dict[str, Odds]]:
+    """As the model wants them, each level of a comparison with a weight of its own (see `Scorer`)."""
+    parameters: dict[str, dict[str, Odds]] = {}
+    for comparison in COMPARISONS:
+        taken: list[float] = [0.0]
+        levels: dict[str, Odds] = {}
+        for number, level in enumerate(comparison.levels):
+            m, u, h = (
+                float(np.clip(table[comparison.name][number], 1e-9, 1))
+                for table in (tables.m, tables.u, tables.h)
+            )
+            while any(abs(np.log2(m / u) - other) < 1e-4 for other in taken):
+                m *= 0.9995
+            m = float(f"{m:.6g}")
+            u = float(f"{u:.6g}")
+            taken.append(float(np.log2(m / u)))
+            levels[level.name] = Odds(m, u, float(f"{h:.6g}"))
+        parameters[comparison.name] = levels
+    return parameters

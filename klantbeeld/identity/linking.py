@@ -1,0 +1,301 @@
+"""From linkage records to weighed pairs and clusters: block, score with Splink, weigh against housemates, cluster.
+
+Here: the daily path, with a model that is given. Not here: making a model (`training`), lasting ids
+(`profile_ids`), reading and writing the warehouse (`stage`).
+
+Flow: people -> candidate_pairs -> scored_pairs -> labels per record.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from klantbeeld.identity.blocking import RuleCost, make_candidate_pairs
+from klantbeeld.identity.clustering import (
+    DETERMINISTIC_WEIGHT,
+    Clusters,
+    Floats,
+    Ints,
+    cluster_records,
+    connected_components,
+)
+from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, SAME, LinkageModel, level_weight
+
+# Components up to this size have every pair inside weighed, so that evidence against a chain is seen.
+CLOSED_COMPONENT: Final = 100
+# How sceptical to be of a pair in one component, as a share of the prior's bits. At 1, noisy records of one person are
+# torn apart (historical_50k .887 against .924); at 0, neighbours and relatives stay together (precision -.01).
+SCEPTICISM_INSIDE: Final = 0.55
+CLOSING_RULE: Final = len(BLOCKING_RULES)
+MATCH_KEYS: Final = (*(rule.name for rule in BLOCKING_RULES), "SAME_COMPONENT")
+_TOLERANCE: Final = 1e-7
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """The outcome of one linkage; `scored_pairs` and `deterministic_pairs` stay in the engine.
+
+    Attributes:
+        clusters: The partition.
+        rules: What each blocking rule did.
+        pairs: Pairs weighed.
+        deterministic_pairs: Pairs that a key of the sources put together.
+        matches_per_record: As estimated from these records.
+    """
+
+    clusters: Clusters
+    rules: list[RuleCost]
+    pairs: int
+    deterministic_pairs: int
+    matches_per_record: float
+
+
+class Scorer:
+    """Splink over `people`, for pairs that are given."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int) -> None:
+        from splink import DuckDBAPI, Linker
+
+        # Splink reports its progress as warnings, and says so of levels it did not train itself.
+        logging.getLogger("splink").setLevel(logging.ERROR)
+        self._con = con
+        self._model = model
+        prior = model.prior(records)
+        self._prior_weight = math.log2(prior / (1 - prior))
+        self._api = DuckDBAPI(con)
+        people = self._api.register("people", dataset_display_name="records")
+        self.linker = Linker(people, model.splink_settings(records), log_level="ERROR")
+        self._registered = 0
+
+    def score(self, pairs: str, target: str) -> None:
+        """Weigh pairs against strangers and housemates.
+
+        Args:
+            pairs: A table of `id_l`, `id_r`, `rule`.
+            target: The table to make, with the pairs, their level per comparison (`level_<name>`) and
+                `against_strangers`, `against_housemates` in bits, the first without the prior.
+        """
+        if _count(self._con, pairs) == 0:
+            self._con.execute(f"create or replace table {target} as {self._nothing_sql()}")
+            return
+        name = f"given_pairs_{self._registered}"
+        self._registered += 1
+        self._con.execute(
+            f"create view {name} as select cast(rule as varchar) as match_key, "
+            f"id_l as join_key_l, id_r as join_key_r from {pairs}"
+        )
+        given = self._api.register(name, dataset_display_name=f"pairs_{self._registered}")
+        self.linker.table_management.register_blocked_pairs_for_predict(given)
+        predicted = self.linker.inference.predict(warning_mode="never")
+        self._con.execute(
+            f"create or replace table {target} as {self._weigh_sql(predicted.physical_name)}"
+        )
+        predicted.drop_table_from_database_and_remove_from_cache()
+        self._con.execute(f"drop view {name}")
+
+    @staticmethod
+    def _nothing_sql() -> str:
+        levels = ", ".join(f"0::tinyint as level_{comparison.name}" for comparison in COMPARISONS)
+        return (
+            "select 0::bigint as id_l, 0::bigint as id_r, 0::utinyint as rule, "
+            f"0.0::double as against_strangers, 0.0::double as against_housemates, {levels} limit 0"
+        )
+
+    def _weigh_sql(self, predicted: str) -> str:
+        model = self._model
+        levels, housemates = [], []
+        for comparison in COMPARISONS:
+            weight = f"mw_{comparison.name}"
+            by_level, by_housemates = [], []
+            for number, level in enumerate(comparison.levels):
+                odds = model.parameters[comparison.name][level.name]
+                seen = level_weight(odds)
+                # Splink gives levels only together with the compared values; the weight tells the level.
+                when = f"when abs({weight} - {seen!r}) < {_TOLERANCE} then"
+                by_level.append(f"{when} {number}")
+                against = repr(math.log2(odds.m / odds.h))
+                if comparison.name == "first_name" and level.name == SAME:
+                    frequency = f"{odds.m!r} / pow(2, {weight} + mw_tf_adj_first_name)"
+                    against = f"log2({odds.m!r} / least(1, {frequency} + {model.namesakes!r}))"
+                by_housemates.append(f"{when} {against}")
+            levels.append(f"cast(case {' '.join(by_level)} else -1 end as tinyint) as level_{comparison.name}")
+            housemates.append(f"case {' '.join(by_housemates)} else 0.0 end")
+        return f"""
+            select
+                least(id_l, id_r) as id_l,
+                greatest(id_l, id_r) as id_r,
+                cast(match_key as utinyint) as rule,
+                match_weight - ({self._prior_weight!r}) as against_strangers,
+                {-math.log2(model.housemates_per_match)!r} + {" + ".join(housemates)}
+                    as against_housemates,
+                {", ".join(levels)}
+            from {predicted}
+        """
+
+
+def link_people(
+    con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int, join_probability: float
+) -> Linkage:
+    """Link the records of `people`.
+
+    Leaves `scored_pairs` (id_l, id_r, rule, levels, `match_weight` in bits) and `deterministic_pairs` (id_l, id_r)
+    in the engine.
+
+    Args:
+        con: The linkage's own engine.
+        model: The model version to use.
+        records: The number of records in `people`.
+        join_probability: Pairs at least this probable join records.
+    """
+    make_deterministic_pairs(con)
+    rules = make_candidate_pairs(con, records)
+    scorer = Scorer(con, model, records)
+    scorer.score("candidate_pairs", "weighed_pairs")
+    matches_per_record = model.matches_per_record
+    if model.is_generic:
+        matches_per_record = estimate_matches_per_record(con, model, records)
+    prior = min(0.5, matches_per_record / max(records, 2))
+    threshold = math.log2(join_probability / (1 - join_probability))
+    _combine(con, "weighed_pairs", "scored_pairs", prior)
+
+    left, right, weight, evidence = _read_pairs(con)
+    sure_left, sure_right = _read_deterministic(con)
+    joins = weight >= threshold
+    component = connected_components(
+        records,
+        np.concatenate([left[joins], sure_left]),
+        np.concatenate([right[joins], sure_right]),
+    )
+    if _make_closing_pairs(con, component):
+        scorer.score("closing_pairs", "weighed_pairs")
+        _combine(con, "weighed_pairs", "closing_scored", prior)
+        con.execute("insert into scored_pairs from closing_scored")
+        con.execute("drop table closing_scored")
+        left, right, weight, evidence = _read_pairs(con)
+    con.execute("drop table weighed_pairs")
+
+    # A deterministic pair outweighs what was computed for it.
+    computed = ~np.isin(left * records + right, sure_left * records + sure_right)
+    sure = np.full(len(sure_left), DETERMINISTIC_WEIGHT)
+    clusters = cluster_records(
+        records,
+        np.concatenate([left[computed], sure_left]),
+        np.concatenate([right[computed], sure_right]),
+        np.concatenate([weight[computed], sure]),
+        np.concatenate([evidence[computed], sure]),
+        threshold,
+    )
+    return Linkage(clusters, rules, _count(con, "scored_pairs"), len(sure_left), matches_per_record)
+
+
+def make_deterministic_pairs(con: duckdb.DuckDBPyConnection) -> None:
+    """Make `deterministic_pairs`: records with one key, and records that name another."""
+    con.execute("""
+        create or replace table deterministic_pairs as
+        with keyed as (
+            select id as id_r, min(id) over (partition by deterministic_key) as id_l
+            from people
+            where deterministic_key is not null
+        ),
+        named as (
+            select least(people.id, named.id) as id_l, greatest(people.id, named.id) as id_r
+            from people
+            inner join people as named on named.record_id = people.linked_record_id
+        )
+        select distinct id_l, id_r from (from keyed union all by name from named) where id_l < id_r
+        order by id_l, id_r
+    """)
+
+
+def estimate_matches_per_record(
+    con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int
+) -> float:
+    """How many other records of the same person a record has, by the pairs that were weighed.
+
+    The share of matches is the one parameter that does not carry over between data sets. It is the fixed point of
+    "the matches expected under it": no rule that must happen to hit, and no labels. Started from both sides of what
+    is plausible it ends at the same place on every set tried.
+    """
+    table = con.execute("select against_strangers, against_housemates from weighed_pairs").fetchnumpy()
+    strangers = np.asarray(table["against_strangers"], dtype=np.float64)
+    housemates = np.exp2(-np.clip(np.asarray(table["against_housemates"], dtype=np.float64), -60, 60))
+    strangers = np.exp2(-np.clip(strangers, -60, 60))
+    matches = model.matches_per_record
+    for _ in range(20):
+        prior = matches / max(records, 2)
+        expected = float(np.sum(1 / (1 + strangers * (1 - prior) / prior + housemates)))
+        # Two per record is one pair seen from both ends.
+        updated = min(max(2 * expected / max(records, 1), 0.01), 30.0)
+        if abs(updated - matches) < 1e-3 * matches:
+            return updated
+        matches = updated
+    return matches
+
+
+def _combine(con: duckdb.DuckDBPyConnection, source: str, target: str, prior: float) -> None:
+    """Odds against all alternatives: the reciprocals of odds add up."""
+    bits = math.log2(prior / (1 - prior))
+    levels = ", ".join(f"level_{comparison.name}" for comparison in COMPARISONS)
+
+    def against_all(prior_bits: float) -> str:
+        return f"""-log2(
+            pow(2, -greatest(-60, least(60, against_strangers + {prior_bits!r})))
+            + pow(2, -greatest(-60, least(60, against_housemates)))
+        )"""
+
+    con.execute(f"""
+        create or replace table {target} as
+        select
+            id_l, id_r, rule, {levels},
+            {against_all(bits)} as match_weight,
+            {against_all(SCEPTICISM_INSIDE * bits)} as evidence
+        from {source}
+    """)
+
+
+def _make_closing_pairs(con: duckdb.DuckDBPyConnection, component: Ints) -> int:
+    """Make `closing_pairs`: pairs inside a component that no rule brought together."""
+    con.register(
+        "components", pa.table({"id": np.arange(len(component)), "component": component})
+    )
+    con.execute(f"""
+        create or replace table closing_pairs as
+        with members as (
+            select id, component, count(*) over (partition by component) as size
+            from components
+            qualify size between 3 and {CLOSED_COMPONENT}
+        )
+        select members_l.id as id_l, members_r.id as id_r, {CLOSING_RULE} as rule
+        from members as members_l
+        inner join members as members_r
+            on members_r.component = members_l.component and members_r.id > members_l.id
+        anti join scored_pairs
+            on scored_pairs.id_l = members_l.id and scored_pairs.id_r = members_r.id
+    """)
+    con.unregister("components")
+    return _count(con, "closing_pairs")
+
+
+def _read_pairs(con: duckdb.DuckDBPyConnection) -> tuple[Ints, Ints, Floats, Floats]:
+    columns = con.execute("select id_l, id_r, match_weight, evidence from scored_pairs").fetchnumpy()
+    return (
+        np.asarray(columns["id_l"], dtype=np.int64),
+        np.asarray(columns["id_r"], dtype=np.int64),
+        np.asarray(columns["match_weight"], dtype=np.float64),
+        np.asarray(columns["evidence"], dtype=np.float64),
+    )
+
+
+def _read_deterministic(con: duckdb.DuckDBPyConnection) -> tuple[Ints, Ints]:
+    columns = con.execute("select id_l, id_r from deterministic_pairs").fetchnumpy()
+    return np.asarray(columns["id_l"], dtype=np.int64), np.asarray(columns["id_r"], dtype=np.int64)
+
+
+def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = con.execute(f"select count(*) from {table}").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,181 @@
+"""From the warehouse's linkage records to what is compared: `intermediate.int_linkage_records -> people`.
+
+Here: the columns that comparisons and blocking rules name, one row per record, in an in-memory engine of its own
+(Splink leaves dozens of tables behind; none of them may reach the warehouse). Not here: standardising names,
+addresses and numbers, which is the harmonise stage's work.
+"""
+
+import unicodedata
+from importlib.resources import files
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from klantbeeld.errors import KlantbeeldError
+
+INPUT_TABLE: Final = "intermediate.int_linkage_records"
+
+_TEXT_COLUMNS: Final = (
+    "first_name_std",
+    "initials_std",
+    "last_name_std",
+    "maiden_name_std",
+    "full_name_std",
+    "gender",
+    "email_std",
+    "phone_std",
+    "mobile_phone_std",
+    "street_std",
+    "house_number_std",
+    "house_number_suffix_std",
+    "postal_code_std",
+    "city_std",
+    "deterministic_key",
+    "linked_record_id",
+)
+COLUMNS: Final = ("record_id", "source", "birth_date", *_TEXT_COLUMNS)
+
+
+def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory engine for one linkage."""
+    con = duckdb.connect(":memory:")
+    con.execute("set threads = ?", [threads])
+    con.execute("set memory_limit = ?", [memory_limit])
+    con.execute("set timezone = 'UTC'")
+    con.execute("set enable_progress_bar = false")
+    return con
+
+
+def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.Table:
+    """The linkage records of a warehouse connection, the needed columns only.
+
+    Raises:
+        KlantbeeldError: The table or a column of it is missing.
+    """
+    columns = ", ".join(
+        f"cast({name} as {'date' if name == 'birth_date' else 'varchar'}) as {name}" for name in COLUMNS
+    )
+    try:
+        return con.execute(f"select {columns} from {table} order by record_id").to_arrow_table()
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise KlantbeeldError(
+            f"the linkage records cannot be read from {table}: {str(error).splitlines()[0]}",
+            "Run the harmonise stage first: klantbeeld run.",
+        ) from None
+
+
+def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
+    """Make the table `people` from linkage records.
+
+    `id` numbers the records in the order of their record id, so that nothing depends on input order.
+
+    Args:
+        con: The linkage's own engine.
+        records: As `read_input` gives them.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        KlantbeeldError: A record id is missing or not unique.
+    """
+    con.register("input_records", records)
+    con.register("name_variants", _name_variants())
+    text = ", ".join(f"nullif(trim({name}), '') as {name}" for name in _TEXT_COLUMNS)
+    con.execute(f"""
+        create or replace table people as
+        with given as (
+            select record_id, source, birth_date, {text} from input_records
+        ),
+        named as (
+            select
+                * exclude (first_name_std, last_name_std),
+                case
+                    when first_name_std is null and last_name_std is null
+                        and contains(full_name_std, ' ')
+                    then split_part(full_name_std, ' ', 1)
+                    else first_name_std
+                end as given_name,
+                case
+                    when first_name_std is null and last_name_std is null
+                    then regexp_extract(full_name_std, '[^ ]+$')
+                    else last_name_std
+                end as surname
+            from given
+        ),
+        shaped as (
+            select
+                row_number() over (order by record_id) - 1 as id,
+                record_id,
+                source,
+                case when length(given_name) > 1 then given_name end as first_name,
+                left(coalesce(given_name, initials_std), 1) as initial,
+                split_part(given_name, ' ', 1) as first_word,
+                surname,
+                maiden_name_std as maiden_name,
+                gender,
+                strftime(birth_date, '%Y-%m-%d') as birth_text,
+                case
+                    when day(birth_date) <= 12 and day(birth_date) <> month(birth_date)
+                    then strftime(birth_date, '%Y-%d-%m')
+                end as birth_swapped,
+                email_std as email,
+                coalesce(
+                    mobile_phone_std, case when starts_with(phone_std, '+316') then phone_std end
+                ) as mobile,
+                case
+                    when phone_std is distinct from mobile_phone_std
+                        and (mobile_phone_std is not null or not starts_with(phone_std, '+316'))
+                    then phone_std
+                end as landline,
+                coalesce(
+                    postal_code_std || '|' || house_number_std
+                        || '|' || coalesce(house_number_suffix_std, ''),
+                    street_std || '|' || house_number_std || '|' || city_std
+                ) as address_key,
+                postal_code_std as postal_code,
+                city_std as city,
+                deterministic_key,
+                linked_record_id
+            from named
+        )
+        select
+            shaped.* exclude (first_word),
+            case when length(first_word) > 1 then coalesce(name_variants.root, first_word) end
+                as name_root,
+            split_part(email, '@', 1) as email_name
+        from shaped
+        left join name_variants on name_variants.name = shaped.first_word
+        order by id
+    """)
+    con.unregister("input_records")
+    con.unregister("name_variants")
+    count, distinct = _row(con, "select count(*), count(distinct record_id) from people")
+    if count != distinct:
+        raise KlantbeeldError(
+            f"{count - distinct} linkage records have no record id of their own",
+            "Every row of intermediate.int_linkage_records needs a unique, non-null record_id.",
+        )
+    return int(count)
+
+
+def _row(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
+    row = con.execute(sql).fetchone()
+    return tuple(row) if row else ()
+
+
+def _name_variants() -> pa.Table:
+    """Given names that are forms of one another, each with the name they stand for."""
+    roots: dict[str, str] = {}
+    lines = files("klantbeeld.identity").joinpath("name_variants.txt").read_text().splitlines()
+    for line in lines:
+        names = _plain(line).split()
+        for name in names:
+            roots.setdefault(name, names[0])
+    return pa.table({"name": list(roots), "root": list(roots.values())})
+
+
+def _plain(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
