@@ -121,7 +121,9 @@ def _offsets_us() -> Ints:
         [
             int(
                 (
-                    dt.datetime.combine(EPOCH + dt.timedelta(days=i), dt.time(12), TIME_ZONE).utcoffset()
+                    dt.datetime.combine(
+                        EPOCH + dt.timedelta(days=i), dt.time(12), TIME_ZONE
+                    ).utcoffset()
                     or dt.timedelta()
                 ).total_seconds()
                 * 1_000_000
@@ -226,7 +228,9 @@ def draw_orders(
 
     # The default address, which only some customers lack.
     address_customer = addresses["customer_id"].to_numpy()
-    address_of = np.zeros(int(customers["customer_id"].to_numpy().max(initial=0)) + 1, dtype=np.int64)
+    address_of = np.zeros(
+        int(customers["customer_id"].to_numpy().max(initial=0)) + 1, dtype=np.int64
+    )
     address_of[address_customer] = addresses["address_id"].to_numpy()
     customer_id = customers["customer_id"].to_numpy()[who]
     shipping = address_of[customer_id]
@@ -495,8 +499,12 @@ def draw_mail_events(
                 "number": number,
                 "email": subscribers["email"].combine_chunks().take(pa.array(who)),
                 "kind": kind,
-                "campaign_id": pa.array([campaign(*m)[0] for m in mailings], pa.string()).take(pa.array(mailing)),
-                "campaign_name": pa.array([campaign(*m)[1] for m in mailings], pa.string()).take(pa.array(mailing)),
+                "campaign_id": pa.array([campaign(*m)[0] for m in mailings], pa.string()).take(
+                    pa.array(mailing)
+                ),
+                "campaign_name": pa.array([campaign(*m)[1] for m in mailings], pa.string()).take(
+                    pa.array(mailing)
+                ),
                 "list_id": pa.array([m[1] for m in mailings], pa.int64()).take(pa.array(mailing)),
                 "sku": goods.sku.take(pa.array(product)),
                 "occurred_at": timestamps(moment),
@@ -536,7 +544,12 @@ def draw_web_events(
     created = _column(customers, "created_at").astype("datetime64[us]").astype(np.int64)
     lapsed = _days(customers, "lapsed_on", last_day)
     who, day = _visits(
-        rng, customers["shop_rate"].to_numpy() * 3.2 + 0.8, created // DAY_US, lapsed, first_day, last_day
+        rng,
+        customers["shop_rate"].to_numpy() * 3.2 + 0.8,
+        created // DAY_US,
+        lapsed,
+        first_day,
+        last_day,
     )
     strangers = int(rng.poisson(0.5 * who.size + 1))
     device = rng.integers(0, 10, who.size) // 7
@@ -547,7 +560,10 @@ def draw_web_events(
         ]
     ).astype(np.int64)
     customer = np.concatenate(
-        [customers["customer_id"].to_numpy()[who] if who.size else who, np.zeros(strangers, np.int64)]
+        [
+            customers["customer_id"].to_numpy()[who] if who.size else who,
+            np.zeros(strangers, np.int64),
+        ]
     )
     day = np.concatenate([day, rng.integers(first_day, last_day + 1, strangers)])
     second = (np.clip(rng.normal(18.0, 3.4, day.size), 0.2, 23.2) * 3600).astype(np.int64)

