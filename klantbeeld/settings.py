@@ -77,8 +77,14 @@ class IdentitySettings(_Section):
 class ActivationSettings(_Section):
     """The send stage."""
 
-    batch_size: int = Field(200, ge=1, le=1_000)
+    batch_size: int = Field(200, ge=1, le=1_000, description="rows in one request")
+    guard_rows: int = Field(50, ge=0, description="deletes that never hold a sync")
+    guard_percent: int = Field(1, ge=0, le=100, description="deletes above this share hold a sync")
+    outbox_days: int = Field(30, ge=1, description="days that settled operations are kept")
     export_days: int = Field(30, ge=1, description="days after which an export file expires")
+    export_shrink_percent: int = Field(
+        50, ge=0, le=100, description="an audience that loses more than this at once is held"
+    )
 
 
 class Paths:

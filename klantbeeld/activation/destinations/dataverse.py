@@ -1,0 +1,429 @@
+"""A CRM with the Dataverse Web API (OData v4).
+
+    operations -> POST $batch, one change set per row -> an answer per Content-ID -> outcomes
+
+One change set for each row, with `odata.continue-on-error`: a bad row fails alone, and the answer
+to a change set carries its Content-ID, which is what an acknowledgement is matched by. Rows are
+addressed by alternate key. A create is an upsert (PATCH); an update has `If-Match: *`, so that a
+row which was deleted in the CRM is not made again from half its columns. Labels of option sets
+are encoded to the codes that the CRM's metadata lists; lookups are written by `@odata.bind`.
+"""
+
+from __future__ import annotations
+
+import email
+import json
+import logging
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from email.message import Message
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+from klantbeeld.activation.destinations import MISSING, RowRefused
+from klantbeeld.activation.ledger import Operation, Outcome
+from klantbeeld.activation.specs import SyncSpec
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.http import ClientCredentials, retry_after_seconds, session
+from klantbeeld.settings import DestinationSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+_READ_BLOCK = 50  # keys per $filter: about 3,500 characters of address
+_STATUS_LINE = re.compile(rb"\AHTTP/1\.[01] (\d{3})[ \r\n]")
+_ERROR_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_BIND = "@odata.bind"
+_JSON = "application/json"
+_OPTIONS = "Microsoft.Dynamics.CRM.PicklistAttributeMetadata"
+
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_NUMBERS = (*_INTEGERS, "HUGEINT", "DECIMAL", "DOUBLE", "FLOAT")
+# Which SQL types may be written to an attribute, by the attribute's type.
+_ACCEPTED: dict[str, tuple[str, ...]] = {
+    "String": ("VARCHAR",),
+    "Memo": ("VARCHAR",),
+    "Picklist": ("VARCHAR",),
+    "Boolean": ("BOOLEAN",),
+    "Integer": _INTEGERS,
+    "BigInt": _INTEGERS,
+    "Decimal": _NUMBERS,
+    "Double": _NUMBERS,
+    "Money": _NUMBERS,
+    "DateTime": ("DATE", "TIMESTAMP"),
+    "Lookup": ("VARCHAR", "UUID"),
+    "Uniqueidentifier": ("VARCHAR", "UUID"),
+}
+
+
+class DataverseSettings(DestinationSettings):
+    """A `[destinations.<name>]` section of this kind."""
+
+    kind: Literal["dataverse"]
+    base_url: str
+    client_id: str
+    client_secret: str
+    token_url: str | None = None
+    scope: str | None = None
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A column of the CRM.
+
+    Attributes:
+        name: Logical name.
+        kind: AttributeType, such as `Picklist`.
+        navigation: The property by which a lookup is written.
+        target: Entity set that a lookup points to.
+        precision: Digits that a decimal keeps.
+        is_writable: Whether a value may be sent.
+        codes: Option code by label in lower case.
+        labels: The labels as people see them.
+    """
+
+    name: str
+    kind: str
+    navigation: str
+    target: str
+    precision: int | None
+    is_writable: bool
+    codes: Mapping[str, int]
+    labels: tuple[str, ...]
+
+    @property
+    def property_name(self) -> str:
+        """The name by which it is read and filtered."""
+        return f"_{self.name}_value" if self.kind == "Lookup" else self.name
+
+
+class Dataverse:
+    """One entity set of one CRM, as the destination of one sync."""
+
+    def __init__(self, settings: Settings, spec: SyncSpec) -> None:
+        own = settings.destination(spec.destination, DataverseSettings)
+        self._base = own.base_url.rstrip("/") + "/"
+        parts = urlsplit(self._base)
+        self._path = parts.path
+        self._spec = spec
+        self._http = session(
+            settings,
+            base_url=self._base,
+            token_provider=ClientCredentials(
+                settings,
+                token_url=own.token_url or f"{parts.scheme}://{parts.netloc}/token",
+                client_id=own.client_id,
+                client_secret=own.client_secret,
+                scope=own.scope,
+            ),
+            timeout=(5, 120),
+            headers={"OData-Version": "4.0", "OData-MaxVersion": "4.0", "Accept": _JSON},
+        )
+        self.traffic = self._http.traffic
+        self._attributes: dict[str, Attribute] = {}
+        self._model_columns = {column: model for model, column in spec.columns.items()}
+
+    # ---- what the CRM has ----------------------------------------------------------------------
+
+    def check(self, types: Mapping[str, str]) -> None:
+        """Compare the sync with the CRM's metadata; see `RecordDestination.check`."""
+        self._describe()
+        problems = list(self._problems(types))
+        if problems:
+            raise KlantbeeldError(
+                f"{self._spec.name} does not fit {self._spec.entity}: {'; '.join(problems)}",
+                "Correct meta.sync of the model, or the CRM's columns; nothing was sent.",
+            )
+
+    def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
+        for model, column in self._spec.columns.items():
+            attribute = self._attributes.get(column)
+            if attribute is None:
+                yield f"it has no column {column}"
+                continue
+            if not attribute.is_writable:
+                yield f"{column} cannot be written"
+            if model in self._spec.option_columns and attribute.kind != "Picklist":
+                yield f"{column} is {attribute.kind}, not an option set"
+            if not types[model].startswith(_ACCEPTED.get(attribute.kind, ())):
+                yield f"{column} is {attribute.kind}, {model} is {types[model]}"
+
+    def _describe(self) -> None:
+        """Read the entity's metadata, once."""
+        if self._attributes:
+            return
+        sets = {
+            row["EntitySetName"]: row["LogicalName"]
+            for row in self._values("EntityDefinitions?$select=LogicalName,EntitySetName")
+        }
+        logical = sets.get(self._spec.entity)
+        if logical is None:
+            raise KlantbeeldError(
+                f"{self._spec.name}: the CRM has no entity set {self._spec.entity}",
+                "Correct meta.sync.entity, or import the CRM's customisation; nothing was sent.",
+            )
+        set_names = {name: entity_set for entity_set, name in sets.items()}
+        definition = f"EntityDefinitions(LogicalName='{logical}')"
+        keys = [row["KeyAttributes"] for row in self._values(f"{definition}/Keys")]
+        if [self._spec.key_column] not in keys:
+            raise KlantbeeldError(
+                f"{self._spec.name}: {self._spec.key_column} is no alternate key of"
+                f" {self._spec.entity}",
+                "Define the key in the CRM: rows are addressed by it, so it must be unique there.",
+            )
+        options = {
+            row["LogicalName"]: {
+                option["Label"]["UserLocalizedLabel"]["Label"]: int(option["Value"])
+                for option in row["OptionSet"]["Options"]
+            }
+            for row in self._values(
+                f"{definition}/Attributes/{_OPTIONS}?$select=LogicalName&$expand=OptionSet"
+            )
+        }
+        # Without $select: targets and precision are properties of some types of attribute only.
+        for row in self._values(f"{definition}/Attributes"):
+            name = row["LogicalName"]
+            labels = options.get(name, {})
+            targets = row.get("Targets") or [""]
+            self._attributes[name] = Attribute(
+                name=name,
+                kind=row["AttributeType"],
+                navigation=row.get("SchemaName") or name,
+                target=set_names.get(targets[0], ""),
+                precision=row.get("Precision"),
+                is_writable=bool(row.get("IsValidForCreate")),
+                codes=_codes(name, labels),
+                labels=tuple(labels),
+            )
+
+    def _values(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        url: str | None = self._base + path
+        while url:
+            response = self._http.get(url)
+            response.raise_for_status()
+            try:
+                body = response.json()
+                found += body["value"]
+            except (ValueError, KeyError, TypeError):
+                raise KlantbeeldError(
+                    f"{urlsplit(self._base).hostname} did not answer in OData",
+                    "Check base_url: it ends in /api/data/v9.2/.",
+                ) from None
+            url = body.get("@odata.nextLink")
+        return found
+
+    # ---- rows out ------------------------------------------------------------------------------
+
+    def encode(self, key: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A row in the CRM's terms; see `RecordDestination.encode`."""
+        self._describe()
+        body: dict[str, Any] = {}
+        for column, value in values.items():
+            attribute = self._attributes[column]
+            if attribute.kind == "Lookup":
+                bound = None if value is None else f"/{attribute.target}({value})"
+                body[attribute.navigation + _BIND] = bound
+            else:
+                body[column] = self._encoded(attribute, value)
+        if kind == "create":
+            attribute = self._attributes[self._spec.key_column]
+            if attribute.kind == "Lookup":
+                body[attribute.navigation + _BIND] = f"/{attribute.target}({key})"
+        return body
+
+    def _encoded(self, attribute: Attribute, value: Any) -> Any:
+        if value is None:
+            return None
+        if attribute.kind == "Picklist":
+            code = attribute.codes.get(str(value).strip().casefold())
+            if code is None:
+                raise RowRefused(
+                    f"{self._model_columns[attribute.name]}: its label is no option of"
+                    f" {attribute.name}; the options are {', '.join(attribute.labels)}"
+                )
+            return code
+        if isinstance(value, Decimal):
+            return float(value)
+        if isinstance(value, datetime | date):
+            return value.isoformat()
+        return value if isinstance(value, str | int | float | bool) else str(value)
+
+    def write(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Send one `$batch`; see `RecordDestination.write`."""
+        boundary = f"batch_{secrets.token_hex(16)}"
+        response = self._http.post(
+            self._base + "$batch",
+            data=self._batch(boundary, operations),
+            headers={
+                "Content-Type": f"multipart/mixed; boundary={boundary}",
+                "Prefer": "odata.continue-on-error",
+            },
+        )
+        response.raise_for_status()
+        answers = _answers(response.headers.get("Content-Type", ""), response.content)
+        outcomes = {}
+        for number, operation in enumerate(operations, start=1):
+            answer = answers.get(str(number))
+            outcome = None if answer is None else self._outcome(operation, *answer)
+            if outcome is not None:
+                outcomes[operation.op_id] = outcome
+        return outcomes
+
+    def _batch(self, boundary: str, operations: Sequence[Operation]) -> bytes:
+        lines: list[str] = []
+        for number, operation in enumerate(operations, start=1):
+            change_set = f"changeset_{number}"
+            lines += [
+                f"--{boundary}",
+                f"Content-Type: multipart/mixed; boundary={change_set}",
+                "",
+                f"--{change_set}",
+                "Content-Type: application/http",
+                "Content-Transfer-Encoding: binary",
+                f"Content-ID: {number}",
+                "",
+            ]
+            method = "DELETE" if operation.kind == "delete" else "PATCH"
+            lines.append(f"{method} {self._path}{self._address(operation.key)} HTTP/1.1")
+            if operation.kind == "update":
+                lines.append("If-Match: *")
+            if operation.kind == "delete":
+                lines += ["", ""]
+            else:
+                lines += [f"Content-Type: {_JSON}", "", json.dumps(operation.body)]
+            lines.append(f"--{change_set}--")
+        lines += [f"--{boundary}--", ""]
+        return "\r\n".join(lines).encode()
+
+    def _address(self, key: str) -> str:
+        return f"{self._spec.entity}({self._spec.key_column}={self._literal(key, quote_path=True)})"
+
+    def _literal(self, key: str, *, quote_path: bool = False) -> str:
+        """A key as OData literal: ids and numbers bare, text quoted."""
+        attribute = self._attributes.get(self._spec.key_column)
+        if attribute is None or attribute.kind not in ("String", "Memo"):
+            return quote(key, safe="")
+        text = "'" + key.replace("'", "''") + "'"
+        return quote(text, safe="'") if quote_path else text
+
+    def _outcome(
+        self, operation: Operation, status: int, headers: Message, content: bytes
+    ) -> Outcome | None:
+        if 200 <= status < 300:
+            return Outcome("acknowledged")
+        if status == 404 and operation.kind == "delete":
+            return Outcome("acknowledged", "was gone already")
+        if status in (404, 412) and operation.kind == "update":
+            return Outcome(MISSING)
+        if status == 429:
+            wait = retry_after_seconds({k: str(v) for k, v in headers.items()})
+            return Outcome("pending", "429", retry_after=wait)
+        if 400 <= status < 500 and status != 408:
+            return Outcome("rejected", self._reason(status, content))
+        return None
+
+    def _reason(self, status: int, content: bytes) -> str:
+        """Status, error code and the columns of ours that it names: its text may repeat values."""
+        code, message = "", ""
+        try:
+            error = json.loads(content)["error"]
+            code, message = str(error["code"]), str(error["message"])
+        except (ValueError, KeyError, TypeError):
+            pass
+        named = [column for column in self._spec.columns.values() if column in message]
+        parts = [str(status), code if _ERROR_CODE.fullmatch(code) else "", *named]
+        return " ".join(part for part in parts if part)
+
+    # ---- rows back -----------------------------------------------------------------------------
+
+    def read(self, keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the CRM holds, by key; see `RecordDestination.read`."""
+        self._describe()
+        by_bind = {a.navigation + _BIND: a.property_name for a in self._attributes.values()}
+        key_property = self._attributes[self._spec.key_column].property_name
+        selected = {key_property, *(by_bind.get(column, column) for column in columns)}
+        found: dict[str, dict[str, Any]] = {}
+        wanted = list(keys)
+        for start in range(0, len(wanted), _READ_BLOCK):
+            block = wanted[start : start + _READ_BLOCK]
+            condition = " or ".join(f"{key_property} eq {self._literal(key)}" for key in block)
+            rows = self._values(
+                f"{self._spec.entity}?$select={','.join(sorted(selected))}"
+                f"&$filter={quote(condition)}"
+            )
+            found |= {str(row[key_property]).lower(): row for row in rows}
+        return {key: found[key.lower()] for key in wanted if key.lower() in found}
+
+    def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
+        """Whether the CRM holds what an operation sent; see `RecordDestination.holds`."""
+        if operation.kind == "delete":
+            return found is None
+        if found is None:
+            return False
+        by_bind = {a.navigation + _BIND: a for a in self._attributes.values()}
+        for column, sent in operation.body.items():
+            lookup = by_bind.get(column)
+            if lookup is not None:
+                there = found.get(lookup.property_name)
+                if sent != (None if there is None else f"/{lookup.target}({there})"):
+                    return False
+            elif not _same(sent, found.get(column), self._attributes[column].precision):
+                return False
+        return True
+
+
+def _codes(column: str, labels: Mapping[str, int]) -> dict[str, int]:
+    codes: dict[str, int] = {}
+    for label, code in labels.items():
+        if codes.setdefault(label.strip().casefold(), code) != code:
+            raise KlantbeeldError(
+                f"{column}: two options of the CRM have the label {label!r}",
+                "Rename one of them in the CRM: a label must stand for one code.",
+            )
+    return codes
+
+
+def _same(sent: Any, there: Any, precision: int | None) -> bool:
+    """Whether a value read back is the one sent: the CRM keeps "" as null and rounds decimals."""
+    sent, there = ("" if sent is None else sent), ("" if there is None else there)
+    if isinstance(sent, int | float) and isinstance(there, int | float):
+        return abs(sent - there) <= (0.0 if precision is None else 0.500001 * 10.0**-precision)
+    if isinstance(sent, str) and isinstance(there, str) and "T" in there and sent != there:
+        try:
+            return datetime.fromisoformat(sent) == datetime.fromisoformat(there)
+        except (ValueError, TypeError):
+            return False
+    return bool(sent == there)
+
+
+def _answers(content_type: str, content: bytes) -> dict[str, tuple[int, Message, bytes]]:
+    """Status, headers and body by Content-ID, of every part that is complete enough to prove one.
+
+    An answer that is not multipart gives nothing. A Content-ID that is answered twice is left out.
+    """
+    if not content_type.lower().startswith("multipart/mixed"):
+        return {}
+    document = email.message_from_bytes(
+        b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + content
+    )
+    answers: dict[str, tuple[int, Message, bytes]] = {}
+    twice: set[str] = set()
+    for part in document.walk():
+        if part.get_content_type() != "application/http":
+            continue
+        number = str(part.get("Content-ID", "")).strip()
+        payload = part.get_payload(decode=True)
+        if not number or not isinstance(payload, bytes):
+            continue
+        status = _STATUS_LINE.match(payload)
+        if status is None:
+            continue
+        head, _, body = payload.partition(b"\n")[2].replace(b"\r\n", b"\n").partition(b"\n\n")
+        if number in answers:
+            twice.add(number)
+        answers[number] = (int(status[1]), email.message_from_bytes(head + b"\n\n"), body)
+    return {number: answer for number, answer in answers.items() if number not in twice}

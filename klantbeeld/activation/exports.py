@@ -1,0 +1,287 @@
+"""One export of one audience: from the published version to a file in a destination's folder.
+
+    activation.audience_* -> second consent check -> temporary file -> compared with the last one
+        -> fsync, rename -> manifest beside it -> control plane
+
+The file's name ends in its own digest, and the manifest comes last: a receiver that waits for the
+manifest never takes half a file. Killed between the rename and the manifest, the next run finds
+the file by its digest and completes it. An audience that did not change gives no new file. A file
+past its expiry is removed with its manifest if it is still there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import sqlalchemy as sa
+
+from klantbeeld.activation.consent import blocked_points, withheld_sql
+from klantbeeld.activation.destinations import FileDestination, open_files
+from klantbeeld.activation.guards import reasons_to_hold_export
+from klantbeeld.activation.ledger import Ledger
+from klantbeeld.activation.planning import relation_types
+from klantbeeld.activation.reports import ExportReport
+from klantbeeld.activation.specs import AudienceSpec, find_audience, read_manifest
+from klantbeeld.clock import Clock
+from klantbeeld.control import ControlPlane
+from klantbeeld.control.tables import exports
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.failpoints import failpoint
+from klantbeeld.files import PRIVATE_FILE, file_digest, private_dir, sync_dir, write_atomic
+from klantbeeld.settings import Settings
+from klantbeeld.warehouse import NothingPublished, Version, Warehouse
+from klantbeeld.warehouse.lock import run_lock
+
+logger = logging.getLogger(__name__)
+
+_MANIFEST = ".manifest.json"
+_BLOCK_ROWS = 50_000
+
+
+def run_export(
+    audience: str, settings: Settings, control: ControlPlane, warehouse: Warehouse, run_id: str
+) -> ExportReport:
+    """Write an audience's file, if the audience changed.
+
+    Args:
+        audience: Its name, such as `breakfast_shoppers`.
+        settings: The home's settings.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+        run_id: The run this is part of.
+
+    Raises:
+        NothingPublished: No version is published.
+        RunInProgress: This export is running in another process.
+        KlantbeeldError: There is no such audience in the published version.
+    """
+    started = time.monotonic()
+    version = warehouse.current()
+    if version is None:
+        raise NothingPublished
+    spec = find_audience(read_manifest(version.manifest), audience)
+    clock = Clock(settings)
+    name = f"audience_{spec.name}"
+    ledger = Ledger(control, name, clock)
+    with run_lock(settings.paths.home / "locks" / f"{name}.lock", f"export {spec.name}"):
+        sync_run_id = ledger.start_run(run_id, version.version_id)
+        report = ExportReport(spec.name, "failed", version.version_id, spec.destination)
+        try:
+            report = _Export(settings, control, spec, version, ledger, clock).go(warehouse, report)
+        except KlantbeeldError as error:
+            logger.error("%s failed: %s", name, error.message)
+            message = error.message if error.hint is None else f"{error.message} {error.hint}"
+            report = replace(report, message=message)
+        except OSError as error:
+            message = f"the folder of {spec.destination} cannot be written: {error.strerror}"
+            report = replace(report, message=message)
+        report = replace(report, seconds=time.monotonic() - started)
+        ledger.finish_run(
+            sync_run_id,
+            report.status,
+            unchanged=report.rows if report.status == "unchanged" else 0,
+            acknowledged=report.rows if report.status == "written" else 0,
+            held=report.rows if report.status == "held" else 0,
+            message=report.message,
+        )
+    return report
+
+
+class _Export:
+    """The steps of one export."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: ControlPlane,
+        spec: AudienceSpec,
+        version: Version,
+        ledger: Ledger,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._control = control
+        self._spec = spec
+        self._version = version
+        self._ledger = ledger
+        self._now = clock.now()
+        self._name = f"audience_{spec.name}"
+
+    def go(self, warehouse: Warehouse, report: ExportReport) -> ExportReport:
+        """Write, compare, and put in place."""
+        destination = open_files(self._settings, self._spec)
+        folder = private_dir(Path(destination.folder))
+        for partial in folder.glob(f".{self._spec.name}.*.partial"):
+            partial.unlink()  # of a run that was killed: the lock says there is no other
+        self._remove_expired()
+        partial = folder / f".{self._spec.name}.{os.getpid()}.partial"
+        try:
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+            with warehouse.read(self._version.version_id) as connection:
+                columns, rows, withheld = self._write(connection, destination, partial)
+            digest = file_digest(partial)
+            report = replace(report, rows=rows, withheld=withheld, digest=digest)
+            last = self._last()
+            if last is not None and last.digest == digest:
+                self._ledger.release()
+                return replace(report, status="unchanged", file=Path(last.file).name)
+            reasons = reasons_to_hold_export(
+                rows,
+                None if last is None else last.rows,
+                self._settings.activation.export_shrink_percent,
+            )
+            if reasons and not self._ledger.is_approved(digest):
+                self._ledger.hold(digest)
+                message = f"held for review: {'; '.join(reasons)}. The file before stays."
+                return replace(report, status="held", message=message)
+            size = partial.stat().st_size
+            target = self._place(partial, folder, digest, destination.suffix)
+        finally:
+            partial.unlink(missing_ok=True)
+        expires_at = self._now + timedelta(days=self._settings.activation.export_days)
+        self._write_manifest(target, columns, rows, withheld, digest, expires_at)
+        self._record(target, rows, digest, expires_at)
+        return replace(report, status="written", file=target.name, bytes=size)
+
+    def _write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        destination: FileDestination,
+        partial: Path,
+    ) -> tuple[list[str], int, int]:
+        """Write the rows that may leave; returns columns, rows, and rows withheld."""
+        spec = self._spec
+        types = relation_types(connection, spec.relation)
+        self._check_key(connection, types)
+        columns, select = destination.select(spec, types)
+        withdrawn, erased = blocked_points(self._control, spec, self._now)
+        withheld = withheld_sql(
+            connection, spec, types, withdrawn, erased, self._settings.home_key()
+        )
+        counted = connection.execute(
+            f"select count(*) from {spec.relation} where {withheld}"
+        ).fetchone()
+        source = f"with audience as (select * from {spec.relation} where not ({withheld}))"
+        reader = connection.execute(f"{source} {select}").to_arrow_reader(_BLOCK_ROWS)
+        rows = destination.write(reader, partial)
+        return columns, rows, counted[0] if counted else 0
+
+    def _check_key(self, connection: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> None:
+        relation = self._spec.relation
+        if "contact_point_key" not in types:
+            raise KlantbeeldError(
+                f"{relation} has no contact_point_key",
+                "The shaping of the segments' folder makes it; run `klantbeeld run`.",
+            )
+        found = connection.execute(
+            f"""
+            select
+                count(*) - count(contact_point_key),
+                count(contact_point_key) - count(distinct contact_point_key)
+            from {relation}
+            """
+        ).fetchone()
+        nulls, twice = found or (0, 0)
+        if nulls or twice:
+            raise KlantbeeldError(
+                f"{relation}: {nulls} rows have no contact point, {twice} share one",
+                "One row per contact point: a person is not written to twice.",
+            )
+
+    def _place(self, partial: Path, folder: Path, digest: str, suffix: str) -> Path:
+        """Flush the file and rename it; a killed run's file with this content is taken over."""
+        date = self._version.as_of.astimezone(ZoneInfo(self._settings.time_zone))
+        target = folder / f"{self._spec.name}_{date:%Y%m%d}_{digest[:12]}{suffix}"
+        for left in folder.glob(f"{self._spec.name}_*_{digest[:12]}{suffix}"):
+            if not left.with_name(left.name + _MANIFEST).exists():
+                target = left
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        failpoint("export.before_rename")
+        partial.replace(target)
+        sync_dir(folder)
+        failpoint("export.after_rename")
+        return target
+
+    def _write_manifest(
+        self,
+        target: Path,
+        columns: list[str],
+        rows: int,
+        withheld: int,
+        digest: str,
+        expires_at: datetime,
+    ) -> None:
+        manifest = {
+            "audience": self._spec.name,
+            "owner": self._spec.owner,
+            "purpose": self._spec.purpose,
+            "channel": self._spec.channel,
+            "file": target.name,
+            "rows": rows,
+            "withheld": withheld,
+            "columns": columns,
+            "sha256": digest,
+            "version": self._version.version_id,
+            "as_of": self._version.as_of.isoformat(),
+            "written_at": self._now.isoformat(timespec="seconds"),
+            "expires_at": expires_at.isoformat(timespec="seconds"),
+        }
+        path = target.with_name(target.name + _MANIFEST)
+        write_atomic(path, json.dumps(manifest, indent=2) + "\n")
+
+    def _record(self, target: Path, rows: int, digest: str, expires_at: datetime) -> None:
+        with self._control.begin() as connection:
+            connection.execute(
+                exports.delete().where(exports.c.sync == self._name, exports.c.file == str(target))
+            )
+            connection.execute(
+                exports.insert().values(
+                    sync=self._name,
+                    version_id=self._version.version_id,
+                    file=str(target),
+                    rows=rows,
+                    digest=digest,
+                    written_at=self._now,
+                    expires_at=expires_at,
+                )
+            )
+            self._control.audit(connection, "export", self._name, file=target.name, rows=rows)
+        self._ledger.release()
+
+    def _last(self) -> sa.Row[Any] | None:
+        """The newest export of this audience that has not expired."""
+        query = (
+            sa.select(exports)
+            .where(exports.c.sync == self._name)
+            .order_by(exports.c.written_at.desc())
+            .limit(1)
+        )
+        with self._control.read() as connection:
+            return connection.execute(query).one_or_none()
+
+    def _remove_expired(self) -> None:
+        query = sa.select(exports.c.file).where(
+            exports.c.sync == self._name, exports.c.expires_at <= self._now
+        )
+        with self._control.read() as connection:
+            files = [Path(row.file) for row in connection.execute(query)]
+        for file in files:
+            file.unlink(missing_ok=True)
+            file.with_name(file.name + _MANIFEST).unlink(missing_ok=True)
+            with self._control.begin() as connection:
+                connection.execute(
+                    exports.delete().where(
+                        exports.c.sync == self._name, exports.c.file == str(file)
+                    )
+                )
