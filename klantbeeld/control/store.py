@@ -16,7 +16,7 @@ from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.files import PRIVATE_FILE, private_dir
 from klantbeeld.settings import Settings
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -90,6 +90,14 @@ profile_records = sa.Table(
     comment="The official membership: which profile a record was in when it was last published.",
 )
 
+former_profile_records = sa.Table(
+    "former_profile_records",
+    metadata,
+    sa.Column("profile_id", _text(32), primary_key=True),
+    sa.Column("record_id", _text(512), primary_key=True),
+    comment="The records a profile id had when it was merged or retired; it may be revived for those alone.",
+)
+
 linkage_models = sa.Table(
     "linkage_models",
     metadata,
