@@ -12,6 +12,7 @@ A reader is a function `read(load: TableLoad)`. It asks `load.since` where to be
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -101,6 +102,7 @@ class Intake:
         self._reload = reload
         self._latest = max(Clock(settings).as_of(), self.at) + CLOCK_TOLERANCE
         self._settled_files: dict[str, list[dict[str, Any]]] = {}
+        self._on_exit = ExitStack()
         self._attached = False
         self._spill = settings.paths.build_dir / "intake.tmp"
         self._con = self._open()
@@ -114,10 +116,15 @@ class Intake:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._on_exit.close()
         self._con.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
     # ---- for sources ----------------------------------------------------------------------------
+
+    def on_exit(self, close: Callable[[], None]) -> None:
+        """Call this when the load has ended, however it did."""
+        self._on_exit.callback(close)
 
     def resource(self, table: Table, read: Reader, *, lag: timedelta = timedelta()) -> Any:
         """A dlt resource that loads one table.
@@ -145,6 +152,20 @@ class Intake:
 
             def rows() -> Iterator[pa.Table]:  # type: ignore[misc]
                 yield from self._load(table, read, None, dlt.current.resource_state())
+
+        return dlt.resource(rows, **self._hints(table))()
+
+    def replay_resource(self, table: Table, read: Reader) -> Any:
+        """A dlt resource that loads quarantined rows again; no cursor moves by it."""
+        import dlt
+
+        # In quarantine a row grows old: it must not replace what was loaded since.
+        table = replace(
+            self._with_policy(table), is_incremental=False, newest_wins=table.cursor is not None
+        )
+
+        def rows() -> Iterator[pa.Table]:
+            yield from self._load(table, read, None, {}, is_replay=True)
 
         return dlt.resource(rows, **self._hints(table))()
 
@@ -264,7 +285,13 @@ class Intake:
         return connection
 
     def _load(
-        self, table: Table, read: Reader, since: datetime | None, state: dict[str, Any]
+        self,
+        table: Table,
+        read: Reader,
+        since: datetime | None,
+        state: dict[str, Any],
+        *,
+        is_replay: bool = False,
     ) -> Iterator[pa.Table]:
         if any(isinstance(error, SourceUnavailable) for error in self.failures.values()):
             return
@@ -278,7 +305,11 @@ class Intake:
         )
         try:
             read(load)
-            outcome = validator.finish(quarantine.open_rows(self.control, self._source, table.name))
+            # A replayed row is not superseded by itself.
+            earlier = (
+                None if is_replay else quarantine.open_rows(self.control, self._source, table.name)
+            )
+            outcome = validator.finish(earlier)
         except KlantbeeldError as error:
             self.failures[table.name] = error
             validator.close()

@@ -13,9 +13,12 @@ from typing import Any
 import pyarrow as pa
 
 from ingestion import quarantine
-from ingestion.contracts import Table
 from ingestion.intake import Intake, TableLoad
+from ingestion.landing import LandedFile
 from klantbeeld.control import ControlPlane
+
+# Whoever replays an oversized file has decided that it is to be read.
+_ANY_SIZE = 2**62
 
 
 @dataclass(frozen=True)
@@ -67,41 +70,45 @@ def replayed_source(name: str, module: ModuleType, intake: Intake) -> Replay | N
     def replayed() -> Iterator[Any]:
         for table in module.TABLES:
             if table.name in found:
-                yield intake.replay_resource(table, partial(_read, found[table.name]))
+                read = partial(_read, found[table.name], module, intake)
+                yield intake.replay_resource(table, read)
 
     return Replay(replayed(), intake, intake.control, found)
 
 
-def _read(rows: pa.Table, load: TableLoad) -> None:
+def _read(rows: pa.Table, module: ModuleType, intake: Intake, load: TableLoad) -> None:
     """Hand payloads to validation, in the form they were kept in."""
-    documents: list[tuple[str, str]] = []
+    lines: dict[str, list[tuple[str, int, str]]] = {}
+    documents: list[tuple[str, int, str]] = []
+    files: list[LandedFile] = []
+    landed = {(file.name, file.digest): file for file in intake.landing.versions()}
     for row in rows.to_pylist():
-        position, payload = row["position"], row["payload"] or ""
+        payload = row["payload"] or ""
+        if file := landed.get((row["position"], payload)):
+            files.append(file)
+            continue
+        name, _, number = row["position"].rpartition(":")
+        place = (name, int(number) if number.isdigit() else 0)
         header, is_line, line = payload.partition("\n")
         if is_line and load.table.from_files:
-            file, _, number = position.rpartition(":")
-            load.rows.add_lines(
-                header.split(";"),
-                pa.array([line], pa.string()),
-                pa.array([file], pa.string()),
-                pa.array([int(number)], pa.int64()),
-                pa.nulls(1, pa.string()),
-            )
+            lines.setdefault(header, []).append((*place, line))
         else:
-            documents.append((position, payload))
-    _read_documents(load, load.table, documents)
+            documents.append((*place, payload))
+    for header, found in lines.items():
+        load.rows.add_lines(header.split(";"), *_columns(found))
+    if documents and load.table.from_files:
+        load.rows.add_documents(*_columns(documents))
+    elif documents:
+        load.rows.add_documents(pa.array([text for _, _, text in documents], pa.string()))
+    if files:
+        module.read_files(intake, files, _ANY_SIZE, load)
 
 
-def _read_documents(load: TableLoad, table: Table, documents: list[tuple[str, str]]) -> None:
-    if not documents:
-        return
-    texts = pa.array([text for _, text in documents], pa.string())
-    if not table.from_files:
-        load.rows.add_documents(texts)
-        return
-    places = [position.rpartition(":") for position, _ in documents]
-    load.rows.add_documents(
-        texts,
-        pa.array([file for file, _, _ in places], pa.string()),
-        pa.array([int(number) if number.isdigit() else 0 for _, _, number in places], pa.int64()),
+def _columns(found: list[tuple[str, int, str]]) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
+    """Texts, files, line numbers, and nothing for bytes that cannot be read."""
+    return (
+        pa.array([text for _, _, text in found], pa.string()),
+        pa.array([file for file, _, _ in found], pa.string()),
+        pa.array([number for _, number, _ in found], pa.int64()),
+        pa.nulls(len(found), pa.string()),
     )

@@ -19,7 +19,7 @@ from ingestion.sources.pos.settings import PosSettings
 SETTINGS = PosSettings
 FROM_FILES = True
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "pos"]
+__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "pos", "read_files"]
 
 
 @dlt.source(name="pos", max_table_nesting=0)
