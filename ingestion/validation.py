@@ -10,9 +10,11 @@ dlt cannot do this itself: a null key fails its load and every later one, `disca
 and it compares nothing with what is already there.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -200,6 +202,20 @@ class TableValidator:
             rows=len(documents),
         )
 
+    def add_page(self, page: list[Any]) -> None:
+        """Take a page of rows as an API's answer has them, already parsed."""
+        if not page:
+            return
+        whole = json.dumps(page)
+        if self._con.execute("select json_valid(?)", [whole]).fetchone() == (True,):
+            documents = self._con.execute(
+                "select unnest(from_json(?::json, '[\"json\"]'))::varchar", [whole]
+            ).fetch_arrow_table()
+            self.add_documents(documents.column(0))
+        else:
+            # Some text in it is no text (half a surrogate pair): find out which row it is in.
+            self.add_documents(pa.array([json.dumps(row) for row in page], pa.string()))
+
     def add_lines(
         self,
         header: Sequence[str],
@@ -306,6 +322,18 @@ class TableValidator:
             f" anti join (select {casts} from keys_batch) k using ({_list(names)})"
         )
         self._con.unregister("keys_batch")
+
+    def keep_only_read(self) -> None:
+        """Say that what was read is all there is: every other row was deleted at the source.
+
+        A row that was read but cannot be loaded is still there: its earlier version stays.
+        """
+        self._prepare_gone()
+        selected = ", ".join(f't."{name}"' for name in self.table.key)
+        self._con.execute(
+            f"insert into {self._gone} select {selected} from {self._existing} t"
+            f" anti join {self._typed} r using ({_list(self.table.key)})"
+        )
 
     def fingerprint(self, column: str) -> tuple[int, int, int]:
         """Of the keys that are loaded or were read: how many, their sum, and the sum of squares.
