@@ -1,4 +1,4 @@
-{#- Written from the files in models/intermediate by `klantbeeld dev prepare`. -#}
+{#- Written from the files in models/intermediate and models/segments by `klantbeeld dev prepare`. -#}
 {% macro harmonised_models() %}{{ return({
     'addresses': ['int_shop__addresses'],
     'companies': ['int_crm__companies'],
@@ -11,3 +11,10 @@
     'products': ['int_shop__products'],
     'returns': ['int_pos__returns', 'int_shop__returns'],
 }) }}{% endmacro %}
+{% macro audience_names() %}{{ return([
+    'breakfast_shoppers',
+    'cross_sell_without_recent_buyers',
+    'lapsed_loyal_members',
+    'store_and_web_shoppers',
+    'win_back_lookalikes',
+]) }}{% endmacro %}

@@ -81,7 +81,7 @@
 {%- endmacro %}
 
 {% macro postal_code_characters(postal_code) -%}
-    {{ regex_replace('upper(' ~ postal_code ~ ')', '[^0-9A-Z]+', '') }}
+    translate(upper({{ postal_code }}), ' .-', '')
 {%- endmacro %}
 
 {#- The number itself: "12" of "12", "012" and "12-3hg". -#}

@@ -9,7 +9,7 @@ linkage_records as (
 ),
 
 other_addresses as (
-    {{ union_harmonised('addresses') }}
+    select * from {{ ref('int_addresses__unioned') }}
 ),
 
 emails as (

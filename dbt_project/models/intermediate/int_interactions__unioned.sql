@@ -4,51 +4,15 @@ with harmonised as (
     {{ union_harmonised('interactions') }}
 ),
 
-orders as (
-    select * from {{ ref('int_orders__unioned') }}
-),
-
-returns as (
-    select * from {{ ref('int_returns__unioned') }}
-),
-
 -- what is bought and brought back is an interaction in every source that has orders
-order_interactions as (
-    select
-        order_id || ':ordered' as interaction_id,
-        record_id,
-        source,
-        channel,
-        'order' as type,
-        ordered_at as occurred_at,
-        store_code as subject,
-        amount,
-        cast(null as varchar) as product_sku
-    from orders
-    where record_id is not null and status != 'cancelled'
-),
-
-return_interactions as (
-    select
-        return_id || ':returned' as interaction_id,
-        record_id,
-        source,
-        channel,
-        'return' as type,
-        returned_at as occurred_at,
-        reason as subject,
-        amount,
-        product_sku
-    from returns
-    where record_id is not null
+orders_and_returns as (
+    select * from {{ ref('int_orders__as_interactions') }}
 ),
 
 unioned as (
     select * from harmonised
     union all
-    select * from order_interactions
-    union all
-    select * from return_interactions
+    select * from orders_and_returns
 )
 
 select * from unioned

@@ -1,0 +1,5 @@
+with unioned as (
+    {{ union_harmonised('addresses') }}
+)
+
+select * from unioned
