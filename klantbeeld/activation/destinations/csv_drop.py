@@ -22,7 +22,7 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.settings import DestinationSettings, Settings
 
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]+"
-_FORMULA = r"^\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]"
+_FORMULA = r"^[\s\p{Z}\p{C}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 _PHONE_NUMBER = r"\+[0-9]{6,15}"
 
 

@@ -1,0 +1,253 @@
+"""Audience files: what is in them, when a new one is written, and what is held back."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from klantbeeld.activation import ExportReport, approve, run_export
+from klantbeeld.control.tables import consent_events, exports, tombstones
+from klantbeeld.records import keyed_hash
+from tests.fixtures.activation import AS_OF, World
+
+AUDIENCE = """
+    select
+        md5(email) as contact_point_key, 'P' || n as profile_id, email,
+        case n when 1 then '=HYPERLINK("x")' else 'Lotte ' || n end as first_name,
+        case when n < 5 then '+3161234567' || n end as phone
+    from (select n, 'l' || n || '@voorbeeld.example' as email from range({count}) as t(n))
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path / "home", "http://127.0.0.1:1/")
+    yield made
+    made.close()
+
+
+def publish(world: World, count: int = 8, **segment: Any) -> None:
+    world.publish([], audience=AUDIENCE.format(count=count), segment=segment)
+
+
+def export(world: World) -> ExportReport:
+    return run_export("early_birds", world.settings, world.control, world.warehouse, "run")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_an_audience_is_written_with_its_manifest(world: World) -> None:
+    publish(world)
+    report = export(world)
+    inbox = world.home / "inbox"
+    assert (report.status, report.rows) == ("written", 8)
+    assert report.file is not None
+    assert report.file.startswith("early_birds_20260301_")
+    assert files(inbox) == [report.file, f"{report.file}.manifest.json"]
+    assert {oct(path.stat().st_mode & 0o777) for path in inbox.iterdir()} == {"0o600"}
+    rows = {row["email"]: row for row in read(inbox / report.file)}
+    assert list(rows["l1@voorbeeld.example"]) == ["email", "first_name", "phone"]
+    assert rows["l1@voorbeeld.example"]["first_name"] == '\'=HYPERLINK("x")'
+    assert rows["l1@voorbeeld.example"]["phone"] == "+31612345671"
+    assert rows["l7@voorbeeld.example"]["phone"] == ""
+    manifest = json.loads((inbox / f"{report.file}.manifest.json").read_text())
+    assert manifest["rows"] == 8
+    assert manifest["columns"] == ["email", "first_name", "phone"]
+    assert manifest["sha256"] == hashlib.sha256((inbox / report.file).read_bytes()).hexdigest()
+    assert manifest["as_of"] == AS_OF.isoformat()
+    written, expires = (
+        datetime.fromisoformat(manifest[name]) for name in ("written_at", "expires_at")
+    )
+    assert expires - written == timedelta(days=30)
+
+
+def test_an_unchanged_audience_gives_no_new_file(world: World) -> None:
+    publish(world)
+    first = export(world)
+    publish(world)
+    second = export(world)
+    assert (second.status, second.file) == ("unchanged", first.file)
+    assert len(files(world.home / "inbox")) == 2
+    publish(world, 9)
+    assert export(world).status == "written"
+    assert len(files(world.home / "inbox")) == 4
+
+
+def test_a_withdrawal_after_the_version_is_kept_to(world: World) -> None:
+    publish(world)
+    now = datetime.now(UTC)
+    key = world.settings.home_key()
+    events = [
+        ("l2@voorbeeld.example", "denied", "commercial", now, None),
+        ("l3@voorbeeld.example", "denied", "commercial", now - timedelta(hours=2), None),
+        ("l3@voorbeeld.example", "granted", "commercial", now - timedelta(hours=1), None),
+        ("l4@voorbeeld.example", "granted", "commercial", now, None),
+        ("l4@voorbeeld.example", "denied", "commercial", now, None),
+        ("l5@voorbeeld.example", "denied", "transactional", now, None),
+        ("l6@voorbeeld.example", "granted", "commercial", now - timedelta(2), now - timedelta(1)),
+    ]
+    with world.control.begin() as connection:
+        for number, (email, status, purpose, at, until) in enumerate(events):
+            connection.execute(
+                consent_events.insert().values(
+                    consent_event_id=str(number),
+                    channel="email",
+                    contact_point_hash=keyed_hash(email, key),
+                    purpose=purpose,
+                    status=status,
+                    effective_at=at,
+                    expires_at=until,
+                    received_at=now,
+                    origin="test",
+                )
+            )
+        connection.execute(
+            tombstones.insert().values(
+                kind="email",
+                value_hash=keyed_hash("l7@voorbeeld.example", key),
+                erased_at=now,
+            )
+        )
+    report = export(world)
+    assert report.file is not None
+    left = {row["email"][:2] for row in read(world.home / "inbox" / report.file)}
+    assert left == {"l0", "l1", "l3", "l5"}, "equal times mean no; other purposes do not count"
+    assert (report.rows, report.withheld) == (4, 4)
+
+
+def test_a_consent_given_after_the_withdrawal_counts_again(world: World) -> None:
+    publish(world)
+    with world.warehouse.build() as connection:
+        connection.execute("create schema marts")
+        connection.execute(
+            """
+            create table marts.fct_consents as
+            select 'email' as channel, 'l2@voorbeeld.example' as contact_point_std,
+                'commercial' as purpose, 'granted' as status,
+                timestamptz '2026-02-02 00:00:00+00' as effective_at
+            """
+        )
+    publish(world)
+    for number, day in ((2, 1), (3, 3)):
+        with world.control.begin() as connection:
+            connection.execute(
+                consent_events.insert().values(
+                    consent_event_id=str(number),
+                    channel="email",
+                    contact_point_hash=keyed_hash(
+                        f"l{number}@voorbeeld.example", world.settings.home_key()
+                    ),
+                    purpose="commercial",
+                    status="denied",
+                    effective_at=datetime(2026, 2, day, tzinfo=UTC),
+                    received_at=datetime(2026, 2, day, tzinfo=UTC),
+                    origin="test",
+                )
+            )
+    assert export(world).withheld == 1, "only the one without a later consent"
+
+
+def test_an_audience_that_vanished_is_held_and_the_file_before_stays(world: World) -> None:
+    publish(world, 100)
+    first = export(world)
+    publish(world, 40)
+    held = export(world)
+    assert held.status == "held"
+    assert held.message is not None
+    assert "shrank from 100 to 40" in held.message
+    assert files(world.home / "inbox") == [first.file, f"{first.file}.manifest.json"]
+    approve("audience_early_birds", world.settings, world.control)
+    assert export(world).status == "written"
+
+
+def test_an_expired_file_is_removed_and_written_anew(world: World) -> None:
+    publish(world)
+    first = export(world)
+    with world.control.begin() as connection:
+        connection.execute(
+            exports.update().values(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+        )
+    second = export(world)
+    assert (second.status, second.file) == ("written", first.file)
+    assert len(files(world.home / "inbox")) == 2
+
+
+@pytest.mark.parametrize("failpoint", ["export.before_rename", "export.after_rename"])
+def test_killed_around_the_rename_the_next_run_completes_it(world: World, failpoint: str) -> None:
+    publish(world)
+    code = (
+        "import sys; from pathlib import Path; from klantbeeld.activation import run_export;"
+        "from klantbeeld.control import open_control; from klantbeeld.settings import *;"
+        "from klantbeeld.warehouse import Warehouse; s = load_settings(home=Path(sys.argv[1]));"
+        "c = open_control(s); run_export('early_birds', s, c, Warehouse(s, c), 'killed')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(world.home)],
+        env={"KLANTBEELD_FAILPOINT": failpoint, "PATH": ""},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    report = export(world)
+    assert report.status == "written"
+    assert files(world.home / "inbox") == [report.file, f"{report.file}.manifest.json"]
+
+
+def test_an_advertising_platform_gets_hashes_and_nothing_else(world: World) -> None:
+    publish(world, destination="advertising", columns=["email", "phone"])
+    report = export(world)
+    assert report.file is not None
+    text = (world.home / "ads" / report.file).read_text()
+    rows = read(world.home / "ads" / report.file)
+    assert len(rows) == 8
+    assert set(rows[0]) == {"email_sha256", "phone_sha256"}
+    email = hashlib.sha256(b"l1@voorbeeld.example").hexdigest()
+    phone = hashlib.sha256(b"+31612345671").hexdigest()
+    assert {"email_sha256": email, "phone_sha256": phone} in rows
+    assert [row["email_sha256"] for row in rows] == sorted(row["email_sha256"] for row in rows)
+    assert "voorbeeld" not in text
+    publish(world, destination="advertising", columns=["email", "first_name"])
+    refused = export(world)
+    assert refused.status == "failed"
+    assert refused.message is not None
+    assert "first_name may not go to an advertising platform" in refused.message
+
+
+def test_a_column_that_is_not_there_and_a_shared_contact_point_are_refused(world: World) -> None:
+    publish(world, columns=["email", "shoe_size"])
+    missing = export(world)
+    assert missing.message is not None
+    assert "no column shoe_size" in missing.message
+    twice = AUDIENCE.format(count=3).replace("md5(email)", "'same'")
+    world.publish([], audience=twice)
+    shared = export(world)
+    assert shared.status == "failed"
+    assert shared.message is not None
+    assert "2 share one" in shared.message
+    assert not any(world.home.joinpath("inbox").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_a_report(world: World) -> None:
+    publish(world)
+    (world.home / "inbox").write_text("a file where a folder should be")
+    report = export(world)
+    assert report.status == "failed"
+    assert report.message is not None
+    assert "cannot be written" in report.message

@@ -1,0 +1,406 @@
+"""The back-stamp against the demo's CRM: what it must never do, and what it must always reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from klantbeeld.activation import approve
+from tests.fixtures import activation as damage
+from tests.fixtures.activation import SYNC, Crm, Proxy, World, contact_id, profile_rows
+
+CONTACTS = 60
+
+
+@pytest.fixture(scope="module")
+def one_crm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    running = Crm(tmp_path_factory.mktemp("crm"), CONTACTS).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def crm(one_crm: Crm) -> Crm:
+    one_crm.change("delete from cdp_customerprofiles")
+    return one_crm
+
+
+@pytest.fixture
+def proxy(crm: Crm) -> Iterator[Proxy]:
+    running = Proxy(crm)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, proxy: Proxy) -> Iterator[World]:
+    made = World(tmp_path / "home", proxy.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
+
+
+def assert_crm_has(crm: Crm, rows: list[dict[str, Any]]) -> None:
+    profiles = crm.profiles()
+    assert set(profiles) == {row["contact_id"] for row in rows}
+    for row in rows:
+        profile = profiles[row["contact_id"]]
+        assert profile["cdp_fullname"] == row["full_name"]
+        assert profile["cdp_primaryemail"] == row["primary_email"]
+        assert profile["cdp_totalrevenue"] == float(row["total_revenue"])
+        assert profile["cdp_lastorderdate"] == row["last_order_date"].isoformat()
+
+
+def contact_stamps(crm: Crm) -> list[tuple[Any, ...]]:
+    return crm.rows("select contactid, modifiedon, versionnumber from contacts order by 1")
+
+
+def test_a_first_sync_creates_all_and_a_second_writes_nothing(
+    world: World, crm: Crm, proxy: Proxy
+) -> None:
+    before = contact_stamps(crm)
+    rows = profile_rows(CONTACTS)
+    world.publish(rows)
+    first = world.sync()
+    assert (first.status, first.creates, first.acknowledged) == ("synced", CONTACTS, CONTACTS)
+    assert_crm_has(crm, rows)
+    labels = crm.rows("select distinct cdp_lifecyclestage from cdp_customerprofiles order by 1")
+    assert labels == [(1,), (2,), (3,), (4,), (5,)]
+    assert proxy.writes == 3, "60 rows in batches of 20"
+
+    stamps = crm.versions()
+    proxy.seen.clear()
+    world.publish(rows)
+    second = world.sync()
+    assert (second.status, second.unchanged) == ("unchanged", CONTACTS)
+    assert proxy.seen == [], "nothing to do is no request at all, not even for a token"
+    assert crm.versions() == stamps
+    assert contact_stamps(crm) == before, "a contact of the CRM is never touched"
+    assert all(operation.payload is None for operation in world.operations())
+
+
+def test_one_changed_column_rewrites_exactly_that_contact(
+    world: World, crm: Crm, proxy: Proxy
+) -> None:
+    rows = profile_rows(CONTACTS)
+    world.publish(rows)
+    world.sync()
+    stamps = crm.versions()
+    rows[7]["city"] = "Ede"
+    world.publish(rows)
+    report = world.sync()
+    assert (report.updates, report.acknowledged, report.unchanged) == (1, 1, CONTACTS - 1)
+    changed = {key for key, version in crm.versions().items() if version != stamps[key]}
+    assert changed == {contact_id(7)}
+    assert crm.profiles()[contact_id(7)]["cdp_city"] == "Ede"
+
+
+def test_values_become_null_and_come_back(world: World, crm: Crm) -> None:
+    rows = profile_rows(3)
+    world.publish(rows)
+    world.sync()
+    for city in (None, "Ede", None):
+        rows[1]["city"] = city
+        world.publish(rows)
+        assert world.sync().acknowledged == 1
+        assert crm.profiles()[contact_id(1)]["cdp_city"] == city
+
+
+def test_a_row_that_leaves_the_model_is_deleted_and_can_return(world: World, crm: Crm) -> None:
+    rows = profile_rows(10)
+    for count, kind in ((10, "creates"), (9, "deletes"), (10, "creates"), (9, "deletes")):
+        world.publish(rows[:count])
+        report = world.sync()
+        assert (report.status, getattr(report, kind) > 0) == ("synced", True)
+        assert_crm_has(crm, rows[:count])
+    world.publish(rows[:10])
+    assert world.sync().acknowledged == 1
+    assert_crm_has(crm, rows)
+
+
+def test_a_row_that_leaves_the_model_stays_when_the_sync_says_so(world: World, crm: Crm) -> None:
+    rows = profile_rows(10)
+    world.publish(rows, on_leave="keep")
+    world.sync()
+    world.publish(rows[:9], on_leave="keep")
+    assert world.sync().status == "unchanged"
+    assert_crm_has(crm, rows)
+
+
+def test_a_rejected_row_is_recorded_and_tried_again_until_accepted(world: World, crm: Crm) -> None:
+    rows = profile_rows(10)
+    rows[4]["city"] = "Bergen aan een veel te lange naam" * 10
+    unknown = {**rows[9], "contact_id": contact_id(5_000)}
+    world.publish([*rows, unknown])
+    for _ in range(2):  # also when its data did not change
+        report = world.sync()
+        assert (report.status, report.rejected) == ("degraded", 2)
+    rejected = [operation for operation in world.operations() if operation.state == "rejected"]
+    assert {operation.destination_key: operation.reason for operation in rejected} == {
+        contact_id(4): "400 0x80044331 cdp_city",
+        contact_id(5_000): "404 0x80040217",
+    }
+    assert {operation.attempts for operation in rejected} == {2}
+    assert all(operation.payload is None for operation in rejected)
+    assert len(crm.profiles()) == 9
+
+    rows[4]["city"] = "Bergen"
+    world.publish(rows)
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows)
+    assert world.ledger().count("rejected") == 0
+
+
+def test_an_unknown_label_is_refused_with_the_options(world: World, crm: Crm) -> None:
+    rows = profile_rows(5)
+    rows[2]["lifecycle_stage"] = "Onbestaand"
+    rows[3]["lifecycle_stage"] = "ACTIEF"
+    world.publish(rows)
+    report = world.sync()
+    assert (report.acknowledged, report.rejected) == (4, 1)
+    (refused,) = [operation for operation in world.operations() if operation.state == "rejected"]
+    assert "the options are Prospect, Nieuw, Actief, Sluimerend, Vertrokken" in refused.reason
+    assert "Onbestaand" not in refused.reason
+    assert crm.profiles()[contact_id(3)]["cdp_lifecyclestage"] == 3
+
+
+def test_a_profile_deleted_in_the_crm_is_made_again_whole(world: World, crm: Crm) -> None:
+    rows = profile_rows(5)
+    world.publish(rows)
+    world.sync()
+    crm.change(f"delete from cdp_customerprofiles where cdp_contactid = '{contact_id(2)}'")
+    rows[2]["city"] = "Ede"
+    world.publish(rows)
+    assert world.sync().acknowledged == 1
+    assert_crm_has(crm, rows)
+
+
+def test_a_changed_mapping_sends_the_new_column_only(world: World, crm: Crm, proxy: Proxy) -> None:
+    rows = profile_rows(5)
+    fewer = {k: v for k, v in damage.COLUMNS.items() if k != "city"}
+    world.publish(rows, columns=fewer)
+    world.sync()
+    world.publish(rows)
+    assert world.sync().updates == 5
+    assert crm.profiles()[contact_id(1)]["cdp_city"] == "'s-Hertogenbosch"
+    proxy.seen.clear()
+    world.publish(rows, columns=fewer)
+    assert world.sync().status == "unchanged"
+    assert proxy.seen == [], "a column less is no change of the destination"
+    world.publish(rows, columns=fewer)
+    assert world.sync().status == "unchanged"
+
+
+# ---- guards ------------------------------------------------------------------------------------
+
+
+def test_an_empty_model_is_held(world: World, crm: Crm, proxy: Proxy) -> None:
+    rows = profile_rows(10)
+    world.publish(rows)
+    world.sync()
+    world.publish([])
+    proxy.seen.clear()
+    report = world.sync()
+    assert (report.status, report.held, report.deletes) == ("held", 10, 10)
+    assert report.message is not None
+    assert "the model is empty" in report.message
+    assert proxy.writes == 0
+    assert_crm_has(crm, rows)
+
+
+def test_too_many_deletes_are_held_until_a_person_approves_that_plan(
+    world: World, crm: Crm
+) -> None:
+    rows = profile_rows(CONTACTS)
+    world.publish(rows)
+    world.sync()
+    world.publish(rows[:5])
+    assert world.sync().status == "held"
+    approve(SYNC, world.settings, world.control)
+    world.publish(rows[:4])
+    assert world.sync().status == "held", "another plan than the one that was approved"
+    approve(SYNC, world.settings, world.control)
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows[:4])
+    world.publish(rows)
+    world.sync()
+    world.publish(rows[:4])
+    assert world.sync().status == "held", "an approval is for once"
+
+
+def test_a_double_key_sends_nothing(world: World, proxy: Proxy) -> None:
+    rows = profile_rows(5)
+    world.publish([*rows, rows[3]])
+    report = world.sync()
+    assert report.status == "failed"
+    assert report.message is not None
+    assert contact_id(3) in report.message
+    assert proxy.seen == []
+
+
+# ---- preflight ---------------------------------------------------------------------------------
+
+
+def test_a_destination_of_another_environment_is_refused(world: World, proxy: Proxy) -> None:
+    world.change_destination(environment="production")
+    world.publish(profile_rows(3))
+    report = world.sync()
+    assert report.status == "failed"
+    assert report.message is not None
+    assert "environment 'production'" in report.message
+    assert proxy.seen == []
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "problem"),
+    [
+        ("city", "cdp_town", "no column cdp_town"),
+        ("city", "cdp_ordercount", "cdp_ordercount is Integer, city is VARCHAR"),
+        ("total_revenue", "cdp_totalrevenue2", "no column"),
+        ("lifecycle_stage", "cdp_city", "not an option set"),
+        ("city", "modifiedon", "cannot be written"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_refused_before_the_first_write(
+    world: World, proxy: Proxy, model: str, column: str, problem: str
+) -> None:
+    swapped = {k: v for k, v in damage.COLUMNS.items() if v != column}
+    world.publish(profile_rows(3), columns={**swapped, model: column})
+    report = world.sync()
+    assert report.status == "failed"
+    assert report.message is not None
+    assert problem in report.message
+    assert proxy.writes == 0
+
+
+# ---- what goes wrong on the way ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        damage.error_before,
+        damage.error_after,
+        damage.reset_before,
+        damage.reset_after,
+        damage.html_page,
+        damage.cut_off,
+        damage.reordered,
+        damage.half_unanswered,
+        damage.too_many,
+    ],
+    ids=lambda harm: harm.__name__,
+)
+def test_a_harmed_answer_converges_without_a_second_effect(
+    world: World, crm: Crm, proxy: Proxy, harm: damage.Damage
+) -> None:
+    rows = profile_rows(CONTACTS)
+    proxy.damages = [harm, None, harm, harm]
+    world.publish(rows)
+    report = world.sync()
+    assert (report.status, report.acknowledged) == ("synced", CONTACTS)
+    assert_crm_has(crm, rows)
+    writes = crm.rows("select count(*) from cdp_customerprofiles where createdon <> modifiedon")
+    if harm is not damage.error_before:
+        assert writes == [(0,)], "what had arrived was not sent again"
+    proxy.seen.clear()
+    assert world.sync().status == "unchanged"
+    assert proxy.seen == []
+
+
+def test_a_dead_crm_stops_the_run_and_the_next_one_converges(
+    world: World, crm: Crm, proxy: Proxy
+) -> None:
+    rows = profile_rows(CONTACTS)
+    proxy.damages = [None, *[damage.error_after] * 1, *[damage.error_before] * 9]
+    world.publish(rows)
+    crm_gone = world.sync()
+    assert crm_gone.status == "failed"
+    assert crm_gone.acknowledged == 40, "the second batch was read back, the third never came"
+    assert crm_gone.unknown == 20
+    rows[45]["city"] = "Ede"
+    world.publish(rows)
+    proxy.damages = []
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows)
+    assert crm.profiles()[contact_id(45)]["cdp_city"] == "Ede"
+
+
+def test_a_crm_that_is_down_loses_nothing(world: World, crm: Crm) -> None:
+    rows = profile_rows(5)
+    world.change_destination(base_url=f"http://127.0.0.1:{damage.free_port()}/api/data/v9.2/")
+    world.publish(rows)
+    down = world.sync()
+    assert down.status == "failed"
+    assert down.message is not None
+    assert "could not be reached" in down.message
+    world.change_destination(base_url=crm.url)
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows)
+
+
+def test_a_wrong_secret_stops_after_at_most_two_requests(world: World, proxy: Proxy) -> None:
+    world.change_destination(client_secret="wrong")
+    world.publish(profile_rows(5))
+    report = world.sync()
+    assert report.status == "failed"
+    assert len(proxy.seen) <= 2
+    assert report.message is not None
+    assert "wrong" not in report.message
+
+
+def test_the_crms_own_limits_are_kept(tmp_path: Path) -> None:
+    crm = Crm(tmp_path / "crm", 40).start("--limit-requests", "8", "--limit-window", "1.5")
+    world = World(tmp_path / "home", crm.url, batch_size=5)
+    try:
+        rows = profile_rows(40)
+        world.publish(rows)
+        report = world.sync()
+        assert (report.status, report.acknowledged) == ("synced", 40)
+        assert report.waited_seconds >= 1
+        assert_crm_has(crm, rows)
+    finally:
+        world.close()
+        crm.stop()
+
+
+# ---- kills ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failpoint",
+    [
+        "sync.after_plan",
+        "sync.before_send:2",
+        "sync.after_send:2",
+        "sync.before_ack:2",
+        "sync.after_ack:2",
+    ],
+)
+def test_killed_anywhere_the_next_run_converges(
+    world: World, crm: Crm, proxy: Proxy, failpoint: str
+) -> None:
+    rows = profile_rows(CONTACTS)
+    world.publish(rows)
+    world.sync_killed_at(failpoint)
+    stamps = crm.versions()
+    rows[25]["city"] = "Ede"  # the world moved on before the next run
+    world.publish(rows)
+    report = world.sync()
+    assert report.status == "synced"
+    assert_crm_has(crm, rows)
+    rewritten = {key for key, version in stamps.items() if crm.versions()[key] != version}
+    assert rewritten <= {contact_id(25)}, "what had arrived was not sent again"
+    assert world.sync().status == "unchanged"
+    assert {operation.state for operation in world.operations()} <= {
+        "acknowledged",
+        "superseded",
+    }
+    assert all(operation.payload is None for operation in world.operations())

@@ -1,0 +1,64 @@
+"""The arithmetic of the guards, in exact integers."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from klantbeeld.activation.guards import (
+    Limit,
+    PlanCounts,
+    reasons_to_hold,
+    reasons_to_hold_export,
+)
+
+
+def test_the_limit_is_the_larger_of_the_two() -> None:
+    limit = Limit(50, 1)
+    assert not limit.is_exceeded(50, 50)
+    assert limit.is_exceeded(51, 5_000)
+    assert limit.is_exceeded(51, 5_099)
+    assert not limit.is_exceeded(51, 5_100)
+    assert not limit.is_exceeded(10_000, 1_000_000)
+    assert limit.is_exceeded(10_001, 1_000_000)
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**6), st.integers(0, 100))
+def test_the_limit_is_exact(count: int, total: int, rows: int, percent: int) -> None:
+    largest_allowed = max(rows, percent * total // 100)
+    assert Limit(rows, percent).is_exceeded(count, total) == (count > largest_allowed)
+
+
+def test_a_first_sync_is_never_held() -> None:
+    assert reasons_to_hold(PlanCounts(acknowledged=0, desired=0, deletes=0), Limit()) == []
+    assert reasons_to_hold(PlanCounts(acknowledged=0, desired=10**6, deletes=0), Limit()) == []
+
+
+def test_an_empty_model_is_held_however_small_the_destination() -> None:
+    (reason,) = reasons_to_hold(PlanCounts(acknowledged=3, desired=0, deletes=3), Limit())
+    assert reason == "the model is empty, while the destination holds 3 rows"
+
+
+def test_deletes_are_counted_even_when_the_model_does_not_shrink() -> None:
+    counts = PlanCounts(acknowledged=1_000, desired=1_000, deletes=51)
+    (reason,) = reasons_to_hold(counts, Limit())
+    assert reason.startswith("51 of 1000 rows would be deleted")
+
+
+def test_a_model_that_shrinks_is_held_also_when_rows_are_kept() -> None:
+    (reason,) = reasons_to_hold(PlanCounts(acknowledged=1_000, desired=900, deletes=0), Limit())
+    assert reason.startswith("the model shrank from 1000 to 900 rows")
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6))
+def test_a_plan_without_deletes_or_shrinking_goes(acknowledged: int, more: int) -> None:
+    counts = PlanCounts(acknowledged, acknowledged + more, 0)
+    assert reasons_to_hold(counts, Limit()) == []
+
+
+def test_an_audience_may_breathe_but_not_vanish() -> None:
+    assert reasons_to_hold_export(0, None, 50) == []
+    assert reasons_to_hold_export(50, 100, 50) == []
+    assert reasons_to_hold_export(49, 100, 50) != []
+    assert reasons_to_hold_export(0, 1, 100) != []
+    assert reasons_to_hold_export(200, 100, 0) == []

@@ -1,0 +1,83 @@
+"""Declarations of syncs and audiences, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from klantbeeld.activation import list_audiences, list_syncs
+from klantbeeld.activation.specs import find_audience, find_sync
+from klantbeeld.errors import KlantbeeldError
+
+SYNC: dict[str, Any] = {
+    "destination": "crm",
+    "entity": "things",
+    "key": "id",
+    "columns": {"id": "x_id", "name": "x_name", "city": "x_city"},
+}
+AUDIENCE: dict[str, Any] = {
+    "owner": "marketing",
+    "purpose": "commercial",
+    "channel": "email",
+    "destination": "newsletter",
+    "columns": ["email"],
+}
+
+
+def manifest(name: str, meta: dict[str, Any]) -> dict[str, Any]:
+    node = {"resource_type": "model", "name": name, "schema": "s", "config": {"meta": meta}}
+    return {"nodes": {"model.k." + name: node, "test.k.t": {"resource_type": "test"}}}
+
+
+def test_a_sync_is_read_from_its_models_meta() -> None:
+    (spec,) = list_syncs(manifest("sync_crm__things", {"sync": SYNC}))
+    assert (spec.name, spec.relation, spec.key_column) == (
+        "sync_crm__things",
+        "s.sync_crm__things",
+        "x_id",
+    )
+    assert list(spec.value_columns.items()) == [("city", "x_city"), ("name", "x_name")]
+    assert find_sync(manifest("sync_crm__things", {"sync": SYNC}), "crm__things") == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"key": None}, "lacks key"),
+        ({"key": "other"}, "does not map the key"),
+        ({"columns": {"id": "x_id", "a": "x_id"}}, "two columns to one"),
+        ({"option_columns": ["nothing"]}, "not mapped"),
+        ({"on_leave": "panic"}, "delete or keep"),
+        ({"colums": {}}, "unknown entries: colums"),
+    ],
+)
+def test_a_wrong_sync_is_named(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(KlantbeeldError, match=problem):
+        list_syncs(manifest("sync_crm__things", {"sync": {**SYNC, **change}}))
+
+
+def test_an_audience_is_read_from_its_segments_meta() -> None:
+    (spec,) = list_audiences(manifest("seg_early_birds", AUDIENCE))
+    assert (spec.name, spec.relation) == ("early_birds", "activation.audience_early_birds")
+    assert find_audience(manifest("seg_early_birds", AUDIENCE), "seg_early_birds") == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"owner": ""}, "lacks owner"),
+        ({"channel": "pigeon"}, "channel must be one of email, phone, postal"),
+        ({"purpose": "curiosity"}, "purpose must be one of"),
+        ({"columns": []}, "lacks columns"),
+    ],
+)
+def test_a_wrong_audience_is_named(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(KlantbeeldError, match=problem):
+        list_audiences(manifest("seg_early_birds", {**AUDIENCE, **change}))
+
+
+def test_an_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(KlantbeeldError) as caught:
+        find_sync(manifest("sync_crm__things", {"sync": SYNC}), "sync_crm__tings")
+    assert "sync_crm__things" in str(caught.value)
