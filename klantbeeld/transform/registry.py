@@ -5,7 +5,8 @@ written from what is on disk, at the start of every run and by `make dev`:
 
 * `macros/generated/registry.sql`: which harmonised models exist for each entity of the standard
 model
-  (`models/intermediate/<source>/int_<source>__<entity>.sql`), for the unions;
+  (`models/intermediate/<source>/int_<source>__<entity>.sql`), for the unions, and which audiences
+  (`models/segments/seg_<audience>.sql`), for who is in which;
 * the contract of the carried columns in `models/marts/_marts__models.yml`, from the one list
   `vars: carried_columns:` in `dbt_project.yml`.
 """
@@ -50,14 +51,14 @@ def _generated() -> list[tuple[Path, str]]:
     registry = project / "macros" / "generated" / "registry.sql"
     contract = project / "models" / "marts" / "_marts__models.yml"
     return [
-        (registry, _registry_sql(project / "models" / "intermediate")),
+        (registry, _registry_sql(project / "models")),
         (contract, _with_carried_columns(contract, project / "dbt_project.yml")),
     ]
 
 
-def _registry_sql(folder: Path) -> str:
+def _registry_sql(models_dir: Path) -> str:
     entities: defaultdict[str, list[str]] = defaultdict(list)
-    for path in sorted(folder.glob("*/int_*__*.sql")):
+    for path in sorted((models_dir / "intermediate").glob("*/int_*__*.sql")):
         match = _HARMONISED.match(path.name)
         if match is None or match["source"] != path.parent.name:
             raise KlantbeeldError(
@@ -65,11 +66,17 @@ def _registry_sql(folder: Path) -> str:
                 f"Expected int_{path.parent.name}__<entity>.sql.",
             )
         entities[match["entity"]].append(path.stem)
+    segments = sorted((models_dir / "segments").glob("seg_*.sql"))
+    audiences = [path.stem.removeprefix("seg_") for path in segments]
     lines = [
-        "{#- Written from the files in models/intermediate by `klantbeeld dev prepare`. -#}",
+        "{#- Written from the files in models/intermediate and models/segments"
+        " by `klantbeeld dev prepare`. -#}",
         "{% macro harmonised_models() %}{{ return({",
         *(f"    '{entity}': {models!r}," for entity, models in sorted(entities.items())),
         "}) }}{% endmacro %}",
+        "{% macro audience_names() %}{{ return([",
+        *(f"    '{audience}'," for audience in audiences),
+        "]) }}{% endmacro %}",
         "",
     ]
     return "\n".join(lines)
