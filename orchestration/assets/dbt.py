@@ -1,0 +1,292 @@
+"""Clean, harmonise, publish, measure, choose and shape: every dbt model is an asset, every test a check.
+
+Belongs here: turning dbt's manifest into assets and a dbt process's words into events. Does not: SQL.
+
+One set of assets around the whole project. The identity tables are dbt sources that Python writes, so
+Dagster splits the step in two by itself, before and after the link stage, and dbt starts twice a run.
+
+raw_<source>, meta.run_context -> staging -> intermediate -> (identity) -> marts -> insights -> segments
+-> activation
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Set
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtProject,
+    dbt_assets,
+)
+from packaging.version import Version
+
+from klantbeeld.failpoints import failpoint
+from klantbeeld.settings import Settings
+from klantbeeld.transform.project import manifest_path, project_dir
+from orchestration.assets.publish import RUN_CONTEXT
+from orchestration.manifest import (
+    Manifest,
+    Node,
+    asset_path,
+    dbt_command,
+    dbt_environment,
+    meta,
+    models,
+    prepare_manifest,
+    read_manifest,
+)
+from orchestration.progress import STAGE_WORDS, progress
+from orchestration.resources import Platform
+
+_AFTER_LINK = "source:identity+"
+_IDENTITY_SOURCE = "source.klantbeeld.identity."
+_DATA_TEAM = "team:customer-data"
+
+DbtEvent = dg.Output[Any] | dg.AssetCheckResult | Any
+
+
+class StageTranslator(DagsterDbtTranslator):
+    """Names things after the stage they belong to: the schema is the group is the key's prefix."""
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """The asset of one dbt node."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        node = self.get_resource_props(manifest, unique_id)
+        key = dg.AssetKey(asset_path(node))
+        if node["resource_type"] == "source":
+            return spec.replace_attributes(key=key)
+        deps = list(spec.deps)
+        parents = node["depends_on"].get("nodes", [])
+        if not any(p in manifest["nodes"] or p.startswith(_IDENTITY_SOURCE) for p in parents):
+            # Every first model (and seed) waits for the run's context, also one that does not read it.
+            # Dagster splits a set of assets by their distance from the start: without this the first
+            # half of the project would fall apart in three, each with a start of dbt.
+            deps += [dg.AssetDep(RUN_CONTEXT)] * all(dep.asset_key != RUN_CONTEXT for dep in deps)
+        return spec.replace_attributes(
+            key=key,
+            deps=deps,
+            group_name=node["schema"],
+            description=node["description"] or spec.description,
+            owners=[owner_of(node)],
+            kinds={"dbt", "duckdb", str(node["config"]["materialized"])},
+        ).merge_attributes(metadata={"file": node["original_file_path"]})
+
+
+def owner_of(node: Node) -> str:
+    """Who answers for a model: its `meta.owner`, else the data team, in Dagster's notation."""
+    owner = str(meta(node).get("owner") or _DATA_TEAM)
+    if "@" in owner or owner.startswith("team:"):
+        return owner
+    return "team:" + owner.strip().lower().replace(" ", "-")
+
+
+def with_checks_on_last_parent(manifest: Manifest) -> dict[str, Any]:
+    """The manifest with every test attached to one model: of those that it reads, the one built last.
+
+    dbt attaches a `relationships` test to the model that names it, a singular test of several models to
+    none, and a source's test to the source. Attached to the model that is built last (for a source, the
+    first model that reads it), a test is a check of the step that can run it: never before the link
+    stage when it needs what comes after it, and exactly once.
+    """
+    depth: dict[str, int] = {}
+
+    def depth_of(unique_id: str) -> int:
+        if unique_id not in depth:
+            # What Python makes of the first half comes after it, which dbt cannot know.
+            after = len(manifest["nodes"]) if unique_id.startswith(_IDENTITY_SOURCE) else 0
+            parents = manifest["parent_map"].get(unique_id, [])
+            depth[unique_id] = 1 + after + max((depth_of(parent) for parent in parents), default=0)
+        return depth[unique_id]
+
+    assets = {node["unique_id"] for node in models(manifest)}
+    nodes, child_map = dict(manifest["nodes"]), dict(manifest["child_map"])
+    for unique_id, node in nodes.items():
+        reads = node["depends_on"].get("nodes", [])
+        if node["resource_type"] != "test" or not reads:
+            continue
+        candidates = assets.intersection(reads)
+        if not candidates:
+            readers = {child for parent in reads for child in manifest["child_map"].get(parent, [])}
+            first = sorted(readers & assets, key=lambda child: (depth_of(child), child))
+            candidates = set(first[:1])
+        if candidates:
+            last = max(candidates, key=lambda parent: (depth_of(parent), parent))
+            name, package = manifest["nodes"][last]["name"], manifest["nodes"][last]["package_name"]
+            attached = {**meta(node), "dagster": {"ref": {"name": name, "package": package}}}
+            nodes[unique_id] = {
+                **node,
+                "config": {**node["config"], "meta": attached},
+                "depends_on": {**node["depends_on"], "nodes": sorted({*reads, last})},
+            }
+            child_map[last] = sorted({*child_map[last], unique_id})
+    return {**manifest, "nodes": nodes, "child_map": child_map}
+
+
+def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
+    """All models of the project as one set of assets."""
+    prepare_manifest(settings)
+    manifest = with_checks_on_last_parent(read_manifest(settings))
+    translator = StageTranslator(
+        DagsterDbtTranslatorSettings(
+            # A source and the asset that Python makes of it would otherwise disagree on metadata.
+            enable_source_metadata=False,
+        )
+    )
+
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name="dbt_models")
+    def dbt_models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[DbtEvent]:
+        started = time.monotonic()
+        schemas = {
+            node["unique_id"]: str(node["schema"])
+            for node in models(manifest)
+            if dg.AssetKey(asset_path(node)) in context.selected_asset_keys
+        }
+        failpoint("dbt.before_staging" if "staging" in schemas.values() else "dbt.before_marts")
+        # DbtCliResource.cli would start dbt a second time for its version and load an adapter in this
+        # process: 7 s of CPU on each of the two starts, for metadata that is not asked for here.
+        invocation = DbtCliInvocation.run(
+            args=dbt_command(*_build_arguments(context, manifest, translator, set(schemas))),
+            env={**dbt_environment(platform.settings), "DBT_LOG_FORMAT": "json"},
+            manifest=manifest,
+            dagster_dbt_translator=translator,
+            project_dir=project_dir(),
+            target_path=manifest_path(platform.settings).parent,
+            raise_on_error=False,
+            context=context,
+            adapter=None,
+            cli_version=Version(installed_version("dbt-core")),
+        )
+        events: list[DbtEvent] = []
+        remaining = Counter(schemas.values())
+        built = dict(remaining)
+        failed: list[str] = []
+        seconds_before = started
+        for message in invocation.stream_raw_events():
+            node = message.raw_event["data"].get("node_info") or {}
+            if not message.is_result_event:
+                continue
+            if node["node_status"] in ("error", "fail"):
+                failed.append(str(node["node_name"]))
+            events += message.to_default_asset_events(
+                manifest=manifest,
+                dagster_dbt_translator=translator,
+                context=context,
+                target_path=invocation.target_path,
+            )
+            schema = schemas.get(node["unique_id"])
+            if schema is None:
+                continue
+            remaining[schema] -= 1
+            if not remaining[schema]:
+                now = time.monotonic()
+                word = STAGE_WORDS.get(schema, schema)
+                progress().done(word, schema, {"models": built[schema]}, now - seconds_before)
+                seconds_before = now
+        yield from _with_row_counts(events, platform)
+        checks = sum(isinstance(event, dg.AssetCheckResult) for event in events)
+        _tell_tests(context, checks, failed, time.monotonic() - started)
+        if invocation.process.returncode:
+            raise dg.Failure(
+                description=_failure(failed, invocation), allow_retries=False
+            ) from None
+        failpoint("dbt.after_staging" if "staging" in schemas.values() else "dbt.after_marts")
+
+    return dbt_models
+
+
+def after_link(manifest: Manifest) -> set[str]:
+    """The models that need the identity tables: the second of the two starts of dbt."""
+    found = {
+        unique_id
+        for unique_id, node in manifest["sources"].items()
+        if node["source_name"] == "identity"
+    }
+    queue = list(found)
+    while queue:
+        for child in manifest["child_map"].get(queue.pop(), []):
+            if child not in found:
+                found.add(child)
+                queue.append(child)
+    return {node["unique_id"] for node in models(manifest)} & found
+
+
+def _build_arguments(
+    context: dg.AssetExecutionContext,
+    manifest: Manifest,
+    translator: DagsterDbtTranslator,
+    selected: Set[str],
+) -> list[str]:
+    # The manifest in the target folder is the one the assets were made of: dbt must not rewrite it.
+    arguments = ["--no-write-json", "--log-level-file", "none", "build"]
+    arguments += ["--exclude-resource-type", "unit_test"]
+    everything = {node["unique_id"] for node in models(manifest)}
+    second = after_link(manifest)
+    if selected == everything:
+        return arguments
+    if selected == second:
+        return [*arguments, "--select", _AFTER_LINK]
+    if selected == everything - second:
+        return [*arguments, "--exclude", _AFTER_LINK]
+    checks = {key.name for key in context.selected_asset_check_keys}
+    names = sorted(manifest["nodes"][unique_id]["name"] for unique_id in selected)
+    return [*arguments, "--indirect-selection", "empty", "--select", *names, *sorted(checks)]
+
+
+def _with_row_counts(events: list[DbtEvent], platform: Platform) -> Iterator[DbtEvent]:
+    """Add the number of rows of each table, read once from the catalog after dbt has let go.
+
+    dagster-dbt's own `fetch_row_counts` leaves a connection open in this process, after which DuckDB
+    refuses the next writer.
+    """
+    with platform.warehouse.build() as connection:
+        sizes = {
+            f"{schema}__{table}": rows
+            for schema, table, rows in connection.execute(
+                "select schema_name, table_name, estimated_size from duckdb_tables()"
+            ).fetchall()
+        }
+    for event in events:
+        if isinstance(event, dg.Output) and event.output_name in sizes:
+            yield dg.Output(
+                None,
+                output_name=event.output_name,
+                metadata={
+                    **event.metadata,
+                    "dagster/row_count": sizes[event.output_name],
+                },
+            )
+        else:
+            yield event
+
+
+def _tell_tests(
+    context: dg.AssetExecutionContext, checks: int, failed: list[str], seconds: float
+) -> None:
+    status = "failed" if failed else "done"
+    counts: dict[str, int | float | str] = {"tests": checks, "failed": len(failed)}
+    progress().done("check", "dbt tests", counts, seconds, status)
+    for name, number in Counter(failed).items():
+        context.log.error(f"failed: {name}" + (f" ({number} times)" if number > 1 else ""))
+
+
+def _failure(failed: list[str], invocation: DbtCliInvocation) -> str:
+    if failed:
+        return "dbt: " + ", ".join(sorted(set(failed))) + " failed; see the checks of these models"
+    error = invocation.get_error()
+    words = str(error).rsplit("Errors parsed from dbt logs:", 1)[-1].strip()
+    return f"dbt could not run: {words[-2000:]}"
+
+
+def models_by_stage(manifest: Manifest) -> dict[str, list[Node]]:
+    """The models of each schema."""
+    found: dict[str, list[Node]] = defaultdict(list)
+    for node in models(manifest):
+        found[str(node["schema"])].append(node)
+    return dict(found)

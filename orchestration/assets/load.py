@@ -1,0 +1,158 @@
+"""Load: every table of every source, as it was loaded by `ingestion`.
+
+Belongs here: showing what a load did. Does not: loading. A source that is added to `ingestion` appears
+here by itself.
+
+source system -> ingestion.pipelines.load_source -> raw_<source>.<table>
+
+Plain multi-assets and not `@dlt_assets`: that decorator runs a dlt pipeline once and reports its
+trace. Our load puts a validator and a quarantine in front of dlt, repeats until nothing is pending, and
+counts rows read = loaded + unchanged + quarantined + deduplicated, none of which a dlt trace knows.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from ingestion.contracts import Table
+from ingestion.pipelines import SOURCES
+from ingestion.report import LoadReport, TableCounts
+from klantbeeld.failpoints import failpoint
+from orchestration.changes import marking_load
+from orchestration.progress import progress
+from orchestration.resources import Platform
+
+SOURCE_LOADED = "source_loaded"
+ROWS_ACCOUNTED_FOR = "rows_accounted_for"
+
+_SYSTEM_KINDS = {
+    "crm": "http",
+    "shop": "postgres",
+    "pos": "csv",
+    "newsletter": "http",
+    "web": "json",
+}
+
+
+def raw_asset_keys() -> list[dg.AssetKey]:
+    """The asset of every raw table."""
+    return [_key(table) for tables in SOURCES.values() for table in tables]
+
+
+def build_load_assets() -> list[dg.AssetsDefinition]:
+    """One set of assets per source."""
+    return [_source_assets(source, tables) for source, tables in SOURCES.items()]
+
+
+def _key(table: Table) -> dg.AssetKey:
+    return dg.AssetKey([table.schema, table.name])
+
+
+def _source_assets(source: str, tables: tuple[Table, ...]) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=f"load_{source}",
+        specs=[_spec(table) for table in tables],
+        check_specs=[spec for table in tables for spec in _check_specs(table)],
+    )
+    def load(
+        context: dg.AssetExecutionContext, platform: Platform
+    ) -> Iterator[dg.MaterializeResult]:
+        from ingestion.pipelines import load_source
+
+        failpoint(f"load.before_{source}")
+        with marking_load(platform.control, source, context.run_id) as mark:
+            report = load_source(source, platform.settings, platform.control, context.run_id)
+            mark.changed = _changed(report)
+        failpoint(f"load.after_{source}")
+        _tell(report)
+        for table in tables:
+            yield _result(table, report, context.run_id)
+
+    return load
+
+
+def _spec(table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        _key(table),
+        group_name=table.schema,
+        description=f"`{table.name}` of the source `{table.source}`, as it is there. "
+        f"One row per {' + '.join(table.key)}.",
+        kinds={"dlt", "duckdb", _SYSTEM_KINDS.get(table.source, "table")},
+        owners=["team:customer-data"],
+        metadata={"dagster/table_name": f"{table.schema}.{table.name}"},
+    )
+
+
+def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            SOURCE_LOADED,
+            asset=_key(table),
+            description="The source answered and all of it was read. If not, the run goes on with what "
+            "was loaded before.",
+        ),
+        dg.AssetCheckSpec(
+            ROWS_ACCOUNTED_FOR,
+            asset=_key(table),
+            description="Rows read = loaded + unchanged + quarantined + deduplicated; none is in "
+            "quarantine since this load.",
+        ),
+    ]
+
+
+def _changed(report: LoadReport) -> bool:
+    totals = report.totals
+    return bool(totals.rows_loaded or totals.rows_deleted) or report.status == "loaded"
+
+
+def _result(table: Table, report: LoadReport, run_id: str) -> dg.MaterializeResult:
+    counts = report.tables.get(table.name, TableCounts())
+    figures = {name.removeprefix("rows_"): value for name, value in vars(counts).items()}
+    loaded = report.status != "failed"
+    parts = ("loaded", "unchanged", "quarantined", "deduplicated")
+    balances = figures["read"] == sum(figures[part] for part in parts)
+    return dg.MaterializeResult(
+        asset_key=_key(table),
+        metadata={"status": report.status, **{f"rows {k}": v for k, v in figures.items()}},
+        check_results=[
+            dg.AssetCheckResult(
+                passed=loaded,
+                check_name=SOURCE_LOADED,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=_sentence(report) or "Read to the end.",
+            ),
+            dg.AssetCheckResult(
+                passed=balances and not counts.rows_quarantined,
+                check_name=ROWS_ACCOUNTED_FOR,
+                severity=dg.AssetCheckSeverity.WARN if balances else dg.AssetCheckSeverity.ERROR,
+                metadata=figures,
+            ),
+        ],
+    )
+
+
+def _tell(report: LoadReport) -> None:
+    totals = report.totals
+    counts: dict[str, int | float | str] = {
+        "read": totals.rows_read,
+        "loaded": totals.rows_loaded,
+        "deleted": totals.rows_deleted,
+        "quarantined": totals.rows_quarantined,
+    }
+    status = {"loaded": "done", "failed": "failed"}.get(report.status, "unchanged")
+    if report.status == "disabled":
+        counts = {"": "switched off"}
+    progress().done("load", report.source, counts, report.seconds, status)
+    if report.status == "failed":
+        progress().problem("load", report.source, _sentence(report), "attention")
+    if report.new_quarantined:
+        message = (
+            f"{report.new_quarantined} rows went into quarantine: `klantbeeld quarantine list`"
+        )
+        progress().problem("load", report.source, message, "attention")
+    for note in report.notes:
+        progress().say(f"  note: {report.source}: {note}")
+
+
+def _sentence(report: LoadReport) -> str:
+    return f"{report.message} {report.hint or ''}".strip()

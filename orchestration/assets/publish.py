@@ -1,0 +1,172 @@
+"""The publish: when every blocking check passed, the build becomes the version that everybody reads.
+
+Belongs here: the gate and its commit. Does not: what a version is (`klantbeeld.warehouse`).
+
+all last models of the build -> [warehouse, published_version]
+"""
+
+import json
+import time
+from collections.abc import Mapping
+
+import dagster as dg
+import duckdb
+import sqlalchemy as sa
+
+from klantbeeld.transform.project import manifest_path
+from klantbeeld.warehouse import Warehouse
+from orchestration.changes import current_fingerprint, record_published
+from orchestration.assets.link import LINKAGE_RECORDS
+from orchestration.manifest import Manifest, asset_path, models
+from orchestration.progress import progress
+from orchestration.resources import Platform
+
+PUBLISHED_VERSION = dg.AssetKey(["warehouse", "published_version"])
+RUN_CONTEXT = dg.AssetKey(["meta", "run_context"])
+# Written when a whole run begins to build and read when it publishes: what the version was built from.
+_BUILDING = "meta.building"
+
+
+def build_publish_assets(
+    manifest: Manifest, raw_keys: list[dg.AssetKey]
+) -> list[dg.AssetsDefinition]:
+    """The run's context, which begins a build, and the published version, which ends it."""
+
+    @dg.asset(
+        key=RUN_CONTEXT,
+        deps=raw_keys,
+        group_name="meta",
+        kinds={"duckdb", "table"},
+        owners=["team:customer-data"],
+        output_required=False,
+        description=(
+            "What models know of the run: its business time, time zone and default country. "
+            "One row, the run that is building.\n\n"
+            "Not made, and everything after it skipped, when an incremental run finds nothing new since "
+            "the current version."
+        ),
+    )
+    def run_context(context: dg.AssetExecutionContext, platform: Platform) -> object:
+        reasons = build_reasons(context.run, platform)
+        if not reasons:
+            version = platform.warehouse.current()
+            name = version.version_id if version else ""
+            context.log.info(f"Nothing changed since version {name}: there is nothing to build.")
+            progress().done("build", "nothing changed", {"since version": name}, status="unchanged")
+            return
+        context.log.info("Building because of: " + ", ".join(reasons))
+        begin_build(platform, context.run_id)
+        yield dg.MaterializeResult(
+            metadata={"as_of": as_of_of_build(platform.warehouse), "because": reasons}
+        )
+
+    @dg.asset(
+        key=PUBLISHED_VERSION,
+        deps=[dg.AssetKey(path) for path in last_models(manifest)],
+        group_name="warehouse",
+        kinds={"duckdb", "sqlite"},
+        owners=["team:customer-data"],
+        description=(
+            "The version of the warehouse that the explorer, reports and sends read. "
+            "One immutable copy of the build per publish.\n\n"
+            "Reached only when every blocking check of the run passed; until its row is committed the "
+            "previous version stays current."
+        ),
+    )
+    def published_version(
+        context: dg.AssetExecutionContext, platform: Platform
+    ) -> dg.MaterializeResult:
+        from klantbeeld.identity import commit_profile_ids
+
+        started = time.monotonic()
+        with platform.warehouse.build() as connection:
+            counts = _rows_per_table(connection)
+            fingerprint = _fingerprint_of(connection, context.run_id)
+            as_of = connection.execute("select as_of from meta.run_context").fetchone()
+            identities = connection.execute(
+                "select record_id, profile_id from identity.profile_records"
+            ).to_arrow_table()
+
+        def on_commit(control: sa.Connection, version_id: str) -> None:
+            commit_profile_ids(control, identities, version_id)
+            record_published(control, version_id, fingerprint)
+
+        version = platform.warehouse.publish(
+            run_id=context.run_id,
+            as_of=as_of[0],
+            counts=counts,
+            on_commit=on_commit,
+            manifest=manifest_path(platform.settings),
+        )
+        seconds = time.monotonic() - started
+        profiles = counts.get("marts.dim_profiles", 0)
+        progress().done("publish", "version " + version.version_id, {"profiles": profiles}, seconds)
+        return dg.MaterializeResult(
+            metadata={
+                "version": version.version_id,
+                "as_of": version.as_of.isoformat(),
+                "profiles": profiles,
+                "size_mb": round(version.path.stat().st_size / 1e6, 1),
+                "seconds": round(seconds, 2),
+                "rows": dg.MetadataValue.json(counts),
+            }
+        )
+
+    return [run_context, published_version]
+
+
+def build_reasons(run: dg.DagsterRun, platform: Platform) -> list[str]:
+    """Why this run builds; only an incremental run may find no reason."""
+    from orchestration.changes import needs_build
+
+    if run.tags.get("klantbeeld/build") != "if-changed":
+        return ["asked for"]
+    return needs_build(platform.settings, platform.control, platform.warehouse)
+
+
+def begin_build(platform: Platform, run_id: str) -> None:
+    """Write the run's context and what it builds from, before the first model."""
+    from klantbeeld.clock import Clock
+
+    with platform.warehouse.build() as connection:
+        as_of = Clock(platform.settings).as_of()
+        platform.warehouse.set_run_context(connection, run_id, as_of)
+        fingerprint = current_fingerprint(platform.settings, platform.control)
+        connection.execute(
+            f"create or replace table {_BUILDING} as select $run_id as run_id, $f as fingerprint",
+            {"run_id": run_id, "f": json.dumps(fingerprint)},
+        )
+
+
+def as_of_of_build(warehouse: Warehouse) -> str:
+    """The business time that the build speaks of."""
+    with warehouse.build() as connection:
+        row = connection.execute("select as_of from meta.run_context").fetchone()
+    return str(row[0].isoformat()) if row else ""
+
+
+def last_models(manifest: Manifest) -> list[list[str]]:
+    """The models that neither another model nor the link stage reads."""
+    read = {parent for node in models(manifest) for parent in node["depends_on"].get("nodes", [])}
+    return sorted(
+        asset_path(node)
+        for node in models(manifest)
+        if node["unique_id"] not in read and node["name"] != LINKAGE_RECORDS.path[-1]
+    )
+
+
+def _fingerprint_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Mapping[str, str] | None:
+    row = connection.execute(f"select run_id, fingerprint from {_BUILDING}").fetchone()
+    return json.loads(row[1]) if row and row[0] == run_id else None
+
+
+def _rows_per_table(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    rows = connection.execute(
+        """
+        select schema_name || '.' || table_name, estimated_size
+        from duckdb_tables()
+        where schema_name not in ('meta', 'main')
+        order by all
+        """
+    ).fetchall()
+    return dict(rows)

@@ -1,0 +1,195 @@
+"""Send: what was published goes to the CRM and to each audience's destination, and is acknowledged.
+
+Belongs here: one asset per sync and per export, generated from the manifest, so that a new audience file
+is an asset with no change in Python. Does not: planning, guards, delivery (`klantbeeld.activation`).
+
+activation.sync_crm__customer_profiles, published version -> [crm, customer_profiles]
+segments.seg_<audience>,                published version -> [exports, <audience>]
+"""
+
+import time
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from klantbeeld.control import tables
+from klantbeeld.control.store import ControlPlane
+from klantbeeld.failpoints import failpoint
+from klantbeeld.warehouse import Warehouse
+from orchestration.assets.publish import PUBLISHED_VERSION
+from orchestration.manifest import Manifest, Node, asset_path, audiences, meta, record_syncs
+from orchestration.progress import progress
+from orchestration.resources import Platform
+
+DELIVERED = "delivered"
+# What a report says when there is nothing that a person has to look at.
+GOOD = ("completed", "unchanged", "disabled")
+
+
+def build_send_assets(manifest: Manifest) -> list[dg.AssetsDefinition]:
+    """Every record sync and every audience export."""
+    return [
+        *(_record_sync(node) for node in record_syncs(manifest)),
+        *(_audience_export(node) for node in audiences(manifest)),
+    ]
+
+
+def sync_key(node: Node) -> dg.AssetKey:
+    """`sync_crm__customer_profiles` -> [crm, customer_profiles]."""
+    destination, _, objects = str(node["name"]).removeprefix("sync_").partition("__")
+    return dg.AssetKey([destination, objects])
+
+
+def export_key(node: Node) -> dg.AssetKey:
+    """`seg_breakfast_shoppers` -> [exports, breakfast_shoppers]."""
+    return dg.AssetKey(["exports", audience_name(node)])
+
+
+def audience_name(node: Node) -> str:
+    """`seg_breakfast_shoppers` -> `breakfast_shoppers`."""
+    return str(node["name"]).removeprefix("seg_")
+
+
+def export_sync_name(node: Node) -> str:
+    """The name under which the control plane keeps the exports of an audience."""
+    return "export_" + audience_name(node)
+
+
+def _record_sync(node: Node) -> dg.AssetsDefinition:
+    key = sync_key(node)
+    destination = meta(node)["sync"]["destination"]
+
+    @dg.asset(
+        key=key,
+        deps=[asset_path(node), PUBLISHED_VERSION],
+        group_name="send",
+        kinds={"http", "crm"},
+        owners=["team:customer-data"],
+        description=(
+            f"What the destination `{destination}` has acknowledged of `{node['name']}`. "
+            "One row per row of the destination, under its own key.\n\n"
+            "Only the difference with the last acknowledged state is sent; a rejected row is kept with "
+            "its reason and tried again in the next run."
+        ),
+        check_specs=[
+            dg.AssetCheckSpec(
+                DELIVERED,
+                asset=key,
+                description="Everything planned was acknowledged: nothing rejected, unknown or held.",
+            )
+        ],
+    )
+    def sync(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+        from klantbeeld.activation import run_sync
+
+        started = time.monotonic()
+        failpoint("send.before")
+        report = run_sync(
+            str(node["name"]),
+            platform.settings,
+            platform.control,
+            platform.warehouse,
+            context.run_id,
+        )
+        return _result(key, report, time.monotonic() - started)
+
+    return sync
+
+
+def _audience_export(node: Node) -> dg.AssetsDefinition:
+    audience = audience_name(node)
+    key = export_key(node)
+    about = meta(node)
+
+    @dg.asset(
+        key=key,
+        deps=[asset_path(node), PUBLISHED_VERSION],
+        group_name="send",
+        kinds={"csv", "file"},
+        owners=["team:customer-data"],
+        description=(
+            f"The audience `{audience}` as a file for `{about.get('destination')}`, for "
+            f"{about.get('purpose')} {about.get('channel')}. One row per contact point that may be used."
+        ),
+        check_specs=[
+            dg.AssetCheckSpec(
+                DELIVERED,
+                asset=key,
+                description="The file was written whole, or was already there.",
+            )
+        ],
+    )
+    def export(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+        from klantbeeld.activation import run_export
+
+        started = time.monotonic()
+        report = run_export(
+            audience, platform.settings, platform.control, platform.warehouse, context.run_id
+        )
+        return _result(key, report, time.monotonic() - started)
+
+    return export
+
+
+def _result(key: dg.AssetKey, report: Any, seconds: float) -> dg.MaterializeResult:
+    name = key.path[-1]
+    counts = _counts(report)
+    message = str(getattr(report, "message", "") or report.status)
+    if report.status == "failed":
+        progress().done("send", name, counts, seconds, status="failed")
+        raise dg.Failure(description=message, metadata=dict(counts), allow_retries=False)
+    good = report.status in GOOD
+    status = "done" if good else "attention"
+    if good and not any(counts.get(n) for n in ("acknowledged", "rows", "planned", "written")):
+        status = "unchanged"
+    progress().done("send", name, counts, seconds, status)
+    if not good:
+        progress().problem("send", name, message, "attention")
+    return dg.MaterializeResult(
+        metadata={**counts, "status": report.status, "seconds": round(seconds, 2)},
+        check_results=[
+            dg.AssetCheckResult(
+                passed=good,
+                check_name=DELIVERED,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=message,
+                metadata=dict(counts),
+            )
+        ],
+    )
+
+
+def _counts(report: Any) -> dict[str, int | float | str]:
+    return {
+        name: value
+        for name, value in vars(report).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and name != "seconds"
+    }
+
+
+def waiting_sends(
+    manifest: Manifest, control: ControlPlane, warehouse: Warehouse
+) -> list[dg.AssetKey]:
+    """The sends that have something to do although nothing new was published.
+
+    A send is done with a version when its last run for that version completed and no operation of it
+    waits: everything else (killed, failed, held, rejected rows) is tried again.
+    """
+    version = warehouse.current()
+    if version is None:
+        return []
+    sent = sa.select(tables.sync_runs.c.sync, tables.sync_runs.c.status).where(
+        tables.sync_runs.c.version_id == version.version_id
+    )
+    open_states = ("pending", "in_flight", "rejected", "unknown")
+    open_operations = sa.select(tables.outbox.c.sync.distinct()).where(
+        tables.outbox.c.state.in_(open_states)
+    )
+    with control.read() as connection:
+        last = dict(connection.execute(sent.order_by(tables.sync_runs.c.started_at)).tuples().all())
+        waiting = set(connection.scalars(open_operations))
+    done = {name for name, status in last.items() if status in GOOD} - waiting
+    keys = {str(node["name"]): sync_key(node) for node in record_syncs(manifest)}
+    keys |= {export_sync_name(node): export_key(node) for node in audiences(manifest)}
+    return [key for name, key in keys.items() if name not in done]

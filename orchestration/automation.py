@@ -1,0 +1,165 @@
+"""When what runs: jobs by name, schedules, and a sensor for new till files.
+
+Belongs here: selections and moments. Does not: any work.
+
+`full_job` builds everything; `incremental_job` loads, and builds only what has a reason; `load_job`,
+`build_job` and `send_job` are its three parts, which the command line runs one after the other, so that
+a run with nothing to do never pays for the imports of the parts it skips.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from klantbeeld.settings import load_settings
+from klantbeeld.warehouse.lock import lock_holder
+from orchestration.assets.publish import PUBLISHED_VERSION
+from orchestration.assets.training import CANDIDATE_MODEL, CURRENT_MODEL
+
+# What `dg.define_asset_job` returns; Dagster does not export its type.
+Job = Any
+
+BUILD_TAG = "klantbeeld/build"
+TRAINING = dg.AssetSelection.assets(CANDIDATE_MODEL, CURRENT_MODEL)
+SEND = dg.AssetSelection.groups("send")
+
+
+def build_jobs(
+    raw_keys: Sequence[dg.AssetKey], border_checks: Sequence[dg.AssetChecksDefinition]
+) -> list[Job]:
+    """Every job."""
+    landing = dg.AssetSelection.checks(*border_checks)
+    load = dg.AssetSelection.assets(*raw_keys) - landing
+    everything = dg.AssetSelection.all() - TRAINING
+    return [
+        load_job(load),
+        dg.define_asset_job(
+            "full_job",
+            selection=everything,
+            tags={BUILD_TAG: "always"},
+            description="Load every source, build everything, publish and send.",
+        ),
+        dg.define_asset_job(
+            "incremental_job",
+            selection=everything,
+            tags={BUILD_TAG: "if-changed"},
+            description=(
+                "Load what is new. With nothing new since the current version everything after the "
+                "load is skipped."
+            ),
+        ),
+        dg.define_asset_job(
+            "build_job",
+            selection=(everything - load) | landing,
+            tags={BUILD_TAG: "always"},
+            description="Build, link, publish and send, from what was loaded before.",
+        ),
+        send_job(),
+        dg.define_asset_job(
+            "training_job",
+            selection=dg.AssetSelection.assets(CANDIDATE_MODEL),
+            description="Train a candidate for the linkage model; promoting it is a separate, explicit step.",
+        ),
+    ]
+
+
+def load_job(selection: dg.AssetSelection) -> Job:
+    """The loads by themselves."""
+    return dg.define_asset_job(
+        "load_job", selection=selection, description="Load what is new in every source."
+    )
+
+
+def send_job() -> Job:
+    """The sends by themselves: what the last run could not deliver is tried again."""
+    return dg.define_asset_job(
+        "send_job",
+        selection=SEND,
+        description="Send what is published; rows that were rejected before are tried again.",
+    )
+
+
+def build_schedules() -> list[dg.ScheduleDefinition]:
+    """The three schedules, stopped until somebody switches them on."""
+    return [
+        _schedule("incremental_schedule", "incremental_job", "7 * * * *", "Every hour."),
+        _schedule(
+            "full_schedule", "full_job", "30 2 * * *", "Every night, after the day's last file."
+        ),
+        _schedule(
+            "training_schedule", "training_job", "0 5 * * 0", "Every Sunday, when it is quiet."
+        ),
+    ]
+
+
+def _schedule(name: str, job: str, cron: str, description: str) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        execution_timezone=load_settings().time_zone,
+        description=description,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        holder = lock_holder(load_settings().paths.lock_file)
+        if holder is not None:
+            return dg.SkipReason(f"A run is in progress: {holder.get('purpose', 'unknown')}.")
+        return dg.RunRequest()
+
+    return schedule
+
+
+@dg.sensor(
+    name="new_till_files_sensor",
+    job_name="incremental_job",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Starts an incremental run when a till has dropped a new or changed file.",
+)
+def new_till_files_sensor(
+    context: dg.SensorEvaluationContext,
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Compare the newest modification time and the number of files with the last tick's."""
+    settings = load_settings()
+    folder = settings.sources.get("pos", {}).get("folder")
+    if not settings.source_enabled("pos") or folder is None:
+        yield dg.SkipReason("The source pos is switched off.")
+        return
+    seen = _state_of(Path(folder))
+    if seen == context.cursor:
+        yield dg.SkipReason("No new till files.")
+        return
+    if lock_holder(settings.paths.lock_file) is not None:
+        # The cursor stays, so that the next tick asks again.
+        yield dg.SkipReason("New till files; a run is in progress.")
+        return
+    context.update_cursor(seen)
+    yield dg.RunRequest(run_key=seen)
+
+
+def _state_of(folder: Path) -> str:
+    moments = [path.stat().st_mtime_ns for path in folder.rglob("*.csv")]
+    return f"{len(moments)} files, newest {max(moments, default=0)}"
+
+
+def with_freshness(definitions: dg.Definitions, raw_keys: Sequence[dg.AssetKey]) -> dg.Definitions:
+    """Say how old things may become before they show as stale."""
+    loaded = dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=26), warn_window=timedelta(hours=3)
+    )
+    published = dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)
+    )
+
+    def policy(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.key in raw_keys:
+            return spec.replace_attributes(freshness_policy=loaded)
+        if spec.key == PUBLISHED_VERSION or spec.group_name == "send":
+            return spec.replace_attributes(freshness_policy=published)
+        return spec
+
+    return definitions.permissive_map_resolved_asset_specs(policy, selection=None)

@@ -1,0 +1,215 @@
+"""The checks that are neither dbt tests nor part of a load: both borders, and the linkage.
+
+Belongs here: running a suite at the right moment and saying what its outcome stops. Does not: what is
+expected (`klantbeeld.quality`, `klantbeeld.identity`). The severities are written down in docs/checks.md.
+
+raw_<source>      -> landing_contract (blocks), landing_plausible (warns)
+what leaves       -> egress_contract (blocks the publish and so the sends), egress_plausible (warns)
+profile_records   -> linkage_quality (warns)
+"""
+
+import json
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from ingestion.contracts import Table
+from ingestion.pipelines import SOURCES
+from klantbeeld.quality import BorderResult, Severity
+from klantbeeld.quality.egress import LeavingModel, check_egress
+from klantbeeld.quality.landing import RawTable, check_landing
+from orchestration.assets.link import PROFILE_RECORDS
+from orchestration.assets.publish import build_reasons
+from orchestration.assets.send import audience_name
+from orchestration.manifest import Manifest, Node, asset_path, audiences, meta, record_syncs
+from orchestration.progress import progress
+from orchestration.resources import Platform
+
+LANDING_CONTRACT = "landing_contract"
+LANDING_PLAUSIBLE = "landing_plausible"
+EGRESS_CONTRACT = "egress_contract"
+EGRESS_PLAUSIBLE = "egress_plausible"
+
+# The linkage of the demo's people scores .95; below this a rule or a model has gone wrong.
+LEAST_BCUBED_F1 = 0.85
+
+
+def build_landing_checks() -> dg.AssetChecksDefinition:
+    """Great Expectations on the tables of every source, after the loads and before the first model."""
+    first_table = {source: _key(tables[0]) for source, tables in SOURCES.items()}
+
+    @dg.multi_asset_check(
+        name="landing_checks",
+        specs=[
+            spec
+            for source, key in first_table.items()
+            for spec in (
+                dg.AssetCheckSpec(
+                    LANDING_CONTRACT,
+                    asset=key,
+                    additional_deps=[_key(table) for table in SOURCES[source][1:]],
+                    blocking=True,
+                    description=(
+                        f"All tables of `{source}` have their columns, and each key once. "
+                        "Blocks: a model would count such rows twice or lose them."
+                    ),
+                ),
+                dg.AssetCheckSpec(
+                    LANDING_PLAUSIBLE,
+                    asset=key,
+                    description=f"No table of `{source}` is empty, every row is stamped. Warns.",
+                ),
+            )
+        ],
+        # Not yielding is allowed then: with nothing new, nothing is checked and nothing imported.
+        can_subset=True,
+    )
+    def landing_checks(
+        context: dg.AssetCheckExecutionContext, platform: Platform
+    ) -> Iterator[dg.AssetCheckResult]:
+        if not build_reasons(context.run, platform):
+            return
+        started = time.monotonic()
+        broken = 0
+        for source, tables in SOURCES.items():
+            with platform.warehouse.build() as connection:
+                raw = [
+                    RawTable(t.name, t.key, tuple(column.name for column in t.all_columns))
+                    for t in tables
+                ]
+                result = check_landing(connection, source, raw)
+            broken += len(result.findings)
+            yield from _results(
+                context, result, first_table[source], LANDING_CONTRACT, LANDING_PLAUSIBLE
+            )
+        _tell("landing", len(SOURCES), "sources", broken, started)
+
+    return landing_checks
+
+
+def build_egress_checks(manifest: Manifest) -> dg.AssetChecksDefinition:
+    """Great Expectations on every model that leaves, before the publish."""
+    leaving = [*record_syncs(manifest), *audiences(manifest)]
+
+    @dg.multi_asset_check(
+        name="egress_checks",
+        specs=[
+            spec
+            for node in leaving
+            for spec in (
+                dg.AssetCheckSpec(
+                    EGRESS_CONTRACT,
+                    asset=dg.AssetKey(asset_path(node)),
+                    blocking=True,
+                    description=(
+                        "Only approved columns, each key once, consent in every row, no control "
+                        "characters. Blocks the publish, so nothing of it is sent."
+                    ),
+                ),
+                dg.AssetCheckSpec(
+                    EGRESS_PLAUSIBLE,
+                    asset=dg.AssetKey(asset_path(node)),
+                    description="It is not empty. Warns.",
+                ),
+            )
+        ],
+        can_subset=True,
+    )
+    def egress_checks(
+        context: dg.AssetCheckExecutionContext, platform: Platform
+    ) -> Iterator[dg.AssetCheckResult]:
+        started = time.monotonic()
+        broken = 0
+        chosen = {key.asset_key for key in context.selected_asset_check_keys}
+        for node in leaving:
+            key = dg.AssetKey(asset_path(node))
+            if key not in chosen:
+                continue
+            with platform.warehouse.build() as connection:
+                result = check_egress(connection, f"egress_{node['name']}", [_leaving(node)])
+            broken += len(result.findings)
+            yield from _results(context, result, key, EGRESS_CONTRACT, EGRESS_PLAUSIBLE)
+        _tell("egress", len(chosen), "models", broken, started)
+
+    return egress_checks
+
+
+@dg.asset_check(
+    asset=PROFILE_RECORDS,
+    description=(
+        "Pair precision and recall, pair F1 and B-cubed against the people who are known, where a truth "
+        f"is known. Warns below a B-cubed F1 of {LEAST_BCUBED_F1}."
+    ),
+)
+def linkage_quality(
+    context: dg.AssetCheckExecutionContext, platform: Platform
+) -> dg.AssetCheckResult:
+    """How good the linkage is."""
+    from klantbeeld.identity import evaluate
+
+    with platform.warehouse.build() as connection:
+        quality = evaluate(connection, platform.settings)
+    if quality is None:
+        return dg.AssetCheckResult(passed=True, description="No truth is known to compare with.")
+    figures = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in quality.as_dict().items()
+    }
+    shown = {name: figures[name] for name in ("pair_precision", "pair_recall", "bcubed_f1")}
+    progress().done("link", "against the truth", shown)
+    return dg.AssetCheckResult(
+        passed=quality.bcubed_f1 >= LEAST_BCUBED_F1,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=figures,
+    )
+
+
+def _key(table: Table) -> dg.AssetKey:
+    return dg.AssetKey([table.schema, table.name])
+
+
+def _leaving(node: Node) -> LeavingModel:
+    """What may leave of a sync's or an audience's model, as its `meta` declares it."""
+    about = meta(node)
+    if "sync" in about:
+        columns = frozenset(about["sync"]["columns"])
+        return LeavingModel(node["schema"], node["name"], about["sync"]["key"], columns)
+    return LeavingModel(
+        schema="activation",
+        name="audience_" + audience_name(node),
+        key="contact_point_key",
+        approved=frozenset(about["columns"]),
+        internal=frozenset({"profile_id"}),
+    )
+
+
+def _results(
+    context: dg.AssetCheckExecutionContext,
+    result: BorderResult,
+    key: dg.AssetKey,
+    contract: str,
+    plausible: str,
+) -> Iterator[dg.AssetCheckResult]:
+    parts = (
+        (contract, Severity.BLOCKS, dg.AssetCheckSeverity.ERROR),
+        (plausible, Severity.WARNS, dg.AssetCheckSeverity.WARN),
+    )
+    for name, severity, shown_as in parts:
+        if dg.AssetCheckKey(key, name) not in context.selected_asset_check_keys:
+            continue
+        found = result.of(severity)
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=not found,
+            severity=shown_as,
+            description="; ".join(str(finding) for finding in found) or None,
+            metadata={"suite": result.suite, "tables": result.subjects, "broken": len(found)},
+        )
+
+
+def _tell(border: str, subjects: int, what: str, broken: int, started: float) -> None:
+    counts: dict[str, int | float | str] = {what: subjects, "broken_expectations": broken}
+    seconds = time.monotonic() - started
+    progress().done("check", f"{border} border", counts, seconds, "attention" if broken else "done")
