@@ -1,10 +1,13 @@
-{#- A company's name for comparison: letters and digits, without the words that say only its legal form. -#}
-{% macro std_company_name(name) -%}
+{#-
+    A company's name for comparison: letters and digits, without the words that say only its legal form. Takes what
+    fold_text made.
+-#}
+{% macro std_company_name(folded) -%}
     nullif(
         replace(
             {{ regex_replace(
                 "' ' || replace(trim("
-                ~ regex_replace("replace(" ~ fold_text(name) ~ ", '.', '')", '[^\\p{L}0-9]+', ' ')
+                ~ regex_replace("replace(" ~ folded ~ ", '.', '')", '[^\\p{L}0-9]+', ' ')
                 ~ "), ' ', '  ') || ' '",
                 ' (?:' ~ company_noise_words() | join('|') ~ ') ', ''
             ) }}, ' ', ''

@@ -62,11 +62,6 @@
     {{ regex_matches(e164_number, '^[+](?:316|324|336|337|4915|4916|4917|447)') }}
 {%- endmacro %}
 
-{#- The three steps at once, for a place that standardises few numbers. -#}
-{% macro std_phone(phone, country_code) -%}
-    {{ e164(phone_international(phone_digits(phone), calling_code(country_code))) }}
-{%- endmacro %}
-
 {#- A Dutch postcode as 1234AB, null when it is not one; another country's as letters and digits. -#}
 {% macro std_postal_code(postal_code, country_code) -%}
     case

@@ -2,30 +2,48 @@ with companies as (
     select * from {{ ref('int_companies__unioned') }}
 ),
 
+folded as (
+    select
+        *,
+        {{ fold_text('name') }} as folded_name,
+        {{ fold_text('street') }} as folded_street,
+        {{ fold_text('city') }} as folded_city,
+        {{ phone_digits('phone') }} as phone_digits,
+        coalesce(country_code, {{ default_country() }}) as known_country_code
+    from companies
+),
+
 located as (
     select
         *,
-        coalesce(country_code, {{ default_country() }}) as known_country_code
-    from companies
+        {{ calling_code('known_country_code') }} as calling_code
+    from folded
+),
+
+numbered as (
+    select
+        *,
+        {{ phone_international('phone_digits', 'calling_code') }} as phone_international
+    from located
 ),
 
 linkage_companies as (
     select
         record_id,
         source,
-        {{ std_company_name('name') }} as name_std,
+        {{ std_company_name('folded_name') }} as name_std,
         lpad({{ std_code('kvk_number') }}, 8, '0') as kvk_number_std,
         {{ std_code('vat_number') }} as vat_number_std,
         {{ std_email('email') }} as email_std,
-        {{ std_phone('phone', 'known_country_code') }} as phone_std,
-        {{ std_street(fold_text('street')) }} as street_std,
+        {{ e164('phone_international') }} as phone_std,
+        {{ std_street('folded_street') }} as street_std,
         {{ std_house_number('house_number') }} as house_number_std,
         {{ std_house_number_suffix('house_number', 'house_number_suffix') }} as house_number_suffix_std,
         {{ std_postal_code('postal_code', 'known_country_code') }} as postal_code_std,
-        {{ std_city(fold_text('city')) }} as city_std,
+        {{ std_city('folded_city') }} as city_std,
         known_country_code as country_code,
         updated_at
-    from located
+    from numbered
 )
 
 select * from linkage_companies
