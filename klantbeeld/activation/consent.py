@@ -1,140 +1,157 @@
 """Consent and erasure at the moment of writing: what arrived after the version was built.
 
-Belongs here: which contact points may not leave now. What was known when the version was built is
-joined into the audience by dbt; this is the second check, on the control plane's events and
-tombstones.
+Belongs here: which rows of an audience may not leave now. What was known when the version was built
+is joined into the audience by dbt; this is the second check, on the control plane's own events and
+tombstones, which hold contact points as keyed hashes only.
 
-    consent_events, tombstones (control plane) -> keyed hashes -> rows withheld from a file
+    consent_events, tombstones (control plane) + marts.dim_contact_points, marts.fct_consents
+        -> _withheld_points -> rows left out of a file
+
+A row is left out when any contact point that it shows is withdrawn for the audience's purpose, not
+only the one it is addressed by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
 
-from klantbeeld.activation.planning import literal, quoted
+from klantbeeld.activation.planning import literal, relation_types
 from klantbeeld.activation.specs import AudienceSpec
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import consent_events, tombstones
 from klantbeeld.records import keyed_hash_sql
 
-_FACTS = "marts.fct_consents"
+_POINTS = "marts.dim_contact_points"
+_CONSENTS = "marts.fct_consents"
+# Columns that show a contact point in its standard form, and the channel it belongs to.
+_CHANNEL_OF = {"email": "email", "phone": "phone", "mobile_phone": "phone"}
 
 
-def blocked_points(
-    control: ControlPlane, spec: AudienceSpec, now: datetime
-) -> tuple[dict[str, datetime], set[str]]:
-    """Keyed hashes of contact points that may not be used.
+@dataclass(frozen=True)
+class Refusals:
+    """What the control plane knows against using a contact point.
 
-    The latest event counts; of events at one time a refusal does; a consent that ran out is none.
+    Attributes:
+        withdrawn: Since when, by channel and keyed hash of the contact point.
+        erased: Keyed hashes of the identifiers of erased people.
+    """
 
-    Returns:
-        Effective time by hash of withdrawn contact points, and the hashes of erased identifiers.
+    withdrawn: Mapping[tuple[str, str], datetime]
+    erased: frozenset[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.withdrawn or self.erased)
+
+
+def current_refusals(control: ControlPlane, purpose: str, now: datetime) -> Refusals:
+    """Read the refusals that hold for a purpose.
+
+    The latest event counts; of events at one time the no does; a consent that ran out is none.
     """
     events = (
         sa.select(consent_events)
-        .where(
-            consent_events.c.channel == spec.channel,
-            consent_events.c.purpose == spec.purpose,
-            consent_events.c.effective_at <= now,
-        )
+        .where(consent_events.c.purpose == purpose, consent_events.c.effective_at <= now)
+        # 'granted' before 'denied' at one time: the last one stands.
         .order_by(consent_events.c.effective_at, consent_events.c.status.desc())
     )
-    withdrawn: dict[str, datetime] = {}
+    withdrawn: dict[tuple[str, str], datetime] = {}
     with control.read() as connection:
-        # In order of time, and 'denied' after 'granted' at one time: the last one stands.
         for event in connection.execute(events):
-            is_granted = event.status == "granted" and not (
-                event.expires_at and event.expires_at <= now
-            )
-            if is_granted:
-                withdrawn.pop(event.contact_point_hash, None)
+            point = (event.channel, event.contact_point_hash)
+            has_expired = event.expires_at is not None and event.expires_at <= now
+            if event.status == "granted" and not has_expired:
+                withdrawn.pop(point, None)
             else:
-                withdrawn[event.contact_point_hash] = event.effective_at
-        erased = {row.value_hash for row in connection.execute(sa.select(tombstones.c.value_hash))}
-    return withdrawn, erased
+                withdrawn[point] = event.effective_at
+        erased = connection.execute(sa.select(tombstones.c.value_hash)).all()
+    return Refusals(withdrawn, frozenset(row.value_hash for row in erased))
 
 
 def withheld_sql(
     connection: duckdb.DuckDBPyConnection,
     spec: AudienceSpec,
     types: Mapping[str, str],
-    withdrawn: Mapping[str, datetime],
-    erased: set[str],
+    refusals: Refusals,
     home_key: bytes,
 ) -> str:
     """SQL that is true for the rows of an audience that may not leave now.
 
     A withdrawal yields to a consent in the warehouse that was given after it.
+
+    Args:
+        connection: A connection to the published version; gets a temporary table.
+        spec: The audience.
+        types: SQL type by column of the audience.
+        refusals: What the control plane knows.
+        home_key: The secret of the keyed hashes.
     """
-    if not withdrawn and not erased:
+    if not refusals:
         return "false"
-    connection.register(
-        "_withdrawn_arrow",
-        pa.table(
-            {
-                "point_hash": pa.array(list(withdrawn), pa.string()),
-                "effective_at": pa.array(list(withdrawn.values()), pa.timestamp("us", tz="UTC")),
-            }
-        ),
-    )
-    connection.register(
-        "_erased_arrow", pa.table({"point_hash": pa.array(list(erased), pa.string())})
-    )
+    relation_types(connection, _POINTS)
+    relation_types(connection, _CONSENTS)
     secret = literal(home_key.hex())
-    newer = ""
-    if _has_facts(connection):
-        newer = f"""
-            where not exists (
-                select 1 from {_FACTS} as facts
-                where facts.channel = {literal(spec.channel)}
-                    and facts.purpose = {literal(spec.purpose)}
-                    and facts.status = 'granted'
-                    and facts.effective_at > _withdrawn_arrow.effective_at
-                    and {keyed_hash_sql("facts.contact_point_std", home_key=secret)}
-                        = _withdrawn_arrow.point_hash
-            )
-        """
+    connection.register("_withdrawn", _withdrawn_table(refusals))
+    connection.register("_erased", pa.table({"point_hash": list(refusals.erased)}, _ERASED))
     connection.execute(
         f"""
-        create or replace temp table _blocked_points as
-        select point_hash from _withdrawn_arrow {newer}
-        union
-        select point_hash from _erased_arrow
+        create or replace temp table _withheld_points as
+        with given_since as (
+            select channel, {keyed_hash_sql("contact_point_std", home_key=secret)} as point_hash,
+                max(effective_at) as effective_at
+            from {_CONSENTS}
+            where purpose = {literal(spec.purpose)} and status = 'granted'
+                and effective_at > (select min(effective_at) from _withdrawn)
+            group by all
+        ),
+        refused as (
+            select _withdrawn.channel, _withdrawn.point_hash
+            from _withdrawn
+            left join given_since using (channel, point_hash)
+            where given_since.effective_at is null
+                or given_since.effective_at <= _withdrawn.effective_at
+        ),
+        points as (
+            select distinct channel, contact_point_key, value_std,
+                {keyed_hash_sql("value_std", home_key=secret)} as point_hash
+            from {_POINTS}
+        )
+        select channel, contact_point_key, value_std
+        from points
+        where (channel, point_hash) in (select (channel, point_hash) from refused)
+            or point_hash in (select point_hash from _erased)
         """
     )
-    connection.unregister("_withdrawn_arrow")
-    connection.unregister("_erased_arrow")
-    hashes = [keyed_hash_sql(point, home_key=secret) for point in _contact_points(types)]
-    candidates = ", ".join([*hashes, "contact_point_key"])
-    return f"list_has_any([{candidates}], (select list(point_hash) from _blocked_points))"
+    connection.unregister("_withdrawn")
+    connection.unregister("_erased")
+    shown = [
+        f"coalesce({column} in"
+        f" (select value_std from _withheld_points where channel = {literal(channel)}), false)"
+        for column, channel in _CHANNEL_OF.items()
+        if column in types
+    ]
+    addressed = "contact_point_key in (select contact_point_key from _withheld_points)"
+    return " or ".join([addressed, *shown])
 
 
-def _contact_points(types: Mapping[str, str]) -> list[str]:
-    """SQL for every contact point that a row of the audience shows, in its standard form."""
-    points = [f"lower(trim({quoted(column)}))" for column in ("email",) if column in types]
-    points += [quoted(column) for column in ("phone", "mobile_phone") if column in types]
-    address = ("postal_code", "house_number", "house_number_suffix")
-    if {"postal_code", "house_number"} <= set(types):
-        parts = [
-            f"coalesce(upper(replace(cast({quoted(column)} as varchar), ' ', '')), '')"
-            if column in types
-            else "''"
-            for column in address
-        ]
-        points.append(" || '|' || ".join(parts))
-    points.append("cast(contact_point_key as varchar)")
-    return points
+_ERASED = pa.schema({"point_hash": pa.string()})
+_WITHDRAWN = pa.schema(
+    {
+        "channel": pa.string(),
+        "point_hash": pa.string(),
+        "effective_at": pa.timestamp("us", tz="UTC"),
+    }
+)
 
 
-def _has_facts(connection: duckdb.DuckDBPyConnection) -> bool:
-    schema, _, name = _FACTS.partition(".")
-    found = connection.execute(
-        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
-        [schema, name],
-    ).fetchone()
-    return found is not None
+def _withdrawn_table(refusals: Refusals) -> pa.Table:
+    rows = [
+        {"channel": channel, "point_hash": point, "effective_at": at}
+        for (channel, point), at in refusals.withdrawn.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=_WITHDRAWN)

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import sqlalchemy as sa
 
-from klantbeeld.activation.consent import blocked_points, withheld_sql
+from klantbeeld.activation.consent import current_refusals, withheld_sql
 from klantbeeld.activation.destinations import FileDestination, open_files
 from klantbeeld.activation.guards import reasons_to_hold_export
 from klantbeeld.activation.ledger import Ledger
@@ -164,10 +164,8 @@ class _Export:
         types = relation_types(connection, spec.relation)
         self._check_key(connection, types)
         columns, select = destination.select(spec, types)
-        withdrawn, erased = blocked_points(self._control, spec, self._now)
-        withheld = withheld_sql(
-            connection, spec, types, withdrawn, erased, self._settings.home_key()
-        )
+        refusals = current_refusals(self._control, spec.purpose, self._now)
+        withheld = withheld_sql(connection, spec, types, refusals, self._settings.home_key())
         counted = connection.execute(
             f"select count(*) from {spec.relation} where {withheld}"
         ).fetchone()
