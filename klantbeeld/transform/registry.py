@@ -69,8 +69,7 @@ def _registry_sql(models_dir: Path) -> str:
     segments = sorted((models_dir / "segments").glob("seg_*.sql"))
     audiences = [path.stem.removeprefix("seg_") for path in segments]
     lines = [
-        "{#- Written from the files in models/intermediate and models/segments"
-        " by `klantbeeld dev prepare`. -#}",
+        "{#- Written by `klantbeeld dev prepare` from models/intermediate and models/segments. -#}",
         "{% macro harmonised_models() %}{{ return({",
         *(f"    '{entity}': {models!r}," for entity, models in sorted(entities.items())),
         "}) }}{% endmacro %}",

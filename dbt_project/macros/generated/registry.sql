@@ -1,4 +1,4 @@
-{#- Written from the files in models/intermediate and models/segments by `klantbeeld dev prepare`. -#}
+{#- Written by `klantbeeld dev prepare` from models/intermediate and models/segments. -#}
 {% macro harmonised_models() %}{{ return({
     'addresses': ['int_shop__addresses'],
     'companies': ['int_crm__companies'],

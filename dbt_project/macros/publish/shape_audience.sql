@@ -183,13 +183,19 @@
     select * from shaped
 {%- endmacro %}
 
-{#- Every audience as `ref`s to its segment: a model that reads the shaped tables runs after the hooks that make them. -#}
+{#-
+    The members of all shaped audiences. A model that reads this runs after the hooks that shape them, since a hook
+    belongs to its segment; what an audience is for is read from its segment's `meta`.
+-#}
 {% macro shaped_audience_members() -%}
     {%- for name in audience_names() %}
-    {#- The hook that shapes the audience belongs to its segment. #}
     {%- set segment = ref('seg_' ~ name) %}
+    {%- set meta = audience_meta(name) %}
     select
         '{{ name }}' as audience,
+        '{{ meta.purpose }}' as purpose,
+        '{{ meta.channel }}' as channel,
+        '{{ meta.destination }}' as destination,
         profile_id,
         contact_point_key
     from {{ audience_relation(name) }}
@@ -197,8 +203,21 @@
     {%- else %}
     select
         cast(null as varchar) as audience,
+        cast(null as varchar) as purpose,
+        cast(null as varchar) as channel,
+        cast(null as varchar) as destination,
         cast(null as varchar) as profile_id,
         cast(null as varchar) as contact_point_key
     where false
     {%- endfor %}
 {%- endmacro %}
+
+{#- The `meta` of an audience, once dbt knows all models; before that (while parsing) nothing. -#}
+{% macro audience_meta(name) %}
+    {% if execute %}
+        {% for node in graph.nodes.values() if node.name == 'seg_' ~ name and node.resource_type == 'model' %}
+            {{ return(node.config.meta) }}
+        {% endfor %}
+    {% endif %}
+    {{ return({}) }}
+{% endmacro %}

@@ -12,6 +12,9 @@ keyed as (
         profile_id || ':' || audience as profile_audience_id,
         profile_id,
         audience,
+        purpose,
+        channel,
+        destination,
         contact_point_key
     from members
 
