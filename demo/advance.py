@@ -16,10 +16,8 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,10 +37,10 @@ from demo.people import (
     draw_people,
 )
 from demo.pos.files import write_members, write_receipts
-from demo.records import Membership, draw_membership, draw_records, rows_of
 from demo.shop import server as shop_server
 from demo.shop import store as shop_store
 from demo.state import Folder, State
+from demo.systems import Membership, draw_membership, draw_records
 from demo.tables import end_of_day, microseconds, without_person
 from demo.web.files import write_events
 from klantbeeld.failpoints import failpoint
@@ -304,7 +302,7 @@ class _Drawing:
         offsets = Offsets(
             person=int(self.people["person_id"][-1].as_py()),
             household=int(pc.max(self.people["household_id"]).as_py()),
-            company=values.get("companies", 10_000_000),
+            company=values["companies"],
             mail_mark=f"{self.day.date:%y%m%d}",
         )
         companies = draw_companies(rng, int(rng.random() < 0.2), offsets)
@@ -341,7 +339,7 @@ class _Drawing:
             self.counters,
             self.as_of,
             self.day.date,
-            fresh=True,
+            is_fresh=True,
         )
         self._drop_known_subscribers(tables)
         self.people = everybody
@@ -555,11 +553,8 @@ class _Drawing:
         """A till writes a member's whole line again."""
         if not len(keys):
             return
-        order = np.argsort(np.asarray(keys.to_pylist(), dtype=object))
         position = pc.index_in(keys, value_set=self.members["kaartnummer"].combine_chunks())
         rows = position.to_numpy()
-        local = history.to_utc(np.full(len(keys), self.number), np.zeros(len(keys), np.int64))
-        del local, order
         minute = self.number * 86_400 + self.rng.integers(9 * 60, 18 * 60, len(keys)) * 60
         changes = dict(columns)
         changes["gewijzigd"] = pa.array(minute * 1_000_000).cast(
@@ -654,10 +649,10 @@ class _Drawing:
 
     def _without_orders(self, keys: pa.Array) -> pa.Array:
         """Only a customer who never ordered may be deleted from the shop."""
-        ids = ", ".join(keys.to_pylist()) or "0"
         with shop_store.connect(shop_server.socket_folder(self.folder.shop)) as connection:
             ordered = connection.execute(
-                f"select distinct customer_id::text from orders where customer_id in ({ids})"  # type: ignore[arg-type]
+                "select distinct customer_id::text from orders where customer_id = any(%s)",
+                [[int(key) for key in keys.to_pylist()]],
             ).fetchall()
         with_orders = {row[0] for row in ordered}
         return pa.array([key for key in keys.to_pylist() if key not in with_orders], pa.string())
@@ -667,21 +662,21 @@ class _Drawing:
     def _orders(self, known: dict[str, pa.Table], new: dict[str, pa.Table]) -> None:
         """Orders, their progress, returns, till receipts and clicks."""
         rng, date = self.rng, self.day.date
-        gone = self.day.tables.get("shop.delete.customers")
         customers = known["shop"]
-        if gone is not None:
-            stays = pc.invert(
-                pc.is_in(customers["customer_id"], value_set=gone["customer_id"].combine_chunks())
-            )
-            customers = customers.filter(stays)
         arrived = history.habits_of(new["shop.customers"], self.people)
         shared = [name for name in customers.column_names if name in arrived.column_names]
         customers = pa.concat_tables([customers.select(shared), arrived.select(shared)])
+        gone = self.day.tables.get("shop.delete.customers")
+        if gone is not None:
+            deleted = gone["customer_id"].combine_chunks()
+            is_deleted = pc.is_in(customers["customer_id"], value_set=deleted)
+            customers = customers.filter(pc.invert(is_deleted))
         since = dt.datetime.combine(date - dt.timedelta(days=40), dt.time(), dt.UTC).isoformat()
         with shop_store.connect(shop_server.socket_folder(self.folder.shop)) as connection:
             addresses = shop_store.fetch(
                 connection,
-                "select address_id, customer_id from addresses where is_default order by address_id",
+                "select address_id, customer_id from addresses where is_default"
+                " order by address_id",
                 _SHOP_ADDRESSES,
             )
             open_orders = shop_store.fetch(

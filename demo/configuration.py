@@ -12,10 +12,9 @@ from pathlib import Path
 
 from demo.shop.server import READER
 from demo.shop.store import DATABASE
+from demo.state import Folder, World
 from klantbeeld.files import private_dir, write_atomic
 from klantbeeld.settings import Settings
-
-from demo.state import Folder, World
 
 CRM_CLIENT = "klantbeeld"
 _MARK = "# Written by `klantbeeld demo start`, and again as long as nobody changes it. Digest: "

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -72,7 +71,8 @@ def catalogue() -> Catalogue:
 
     def odds(place: int) -> Floats:
         weights = np.array([float(article[place]) for article in products])
-        return np.cumsum(weights) / weights.sum()
+        result: Floats = np.cumsum(weights) / weights.sum()
+        return result
 
     breakfast = np.array([category == len(parents) + 1 for category, *_ in products])
     till = np.array([float(article[4]) for article in products])
@@ -199,7 +199,7 @@ def draw_orders(
     end: dt.date,
     as_of: int,
 ) -> dict[str, pa.Table]:
-    """Orders of the web shop with their lines between two days; returns belong to `draw_returns`."""
+    """Orders of the web shop with their lines between two days (returns: `draw_returns`)."""
     first_day, last_day = day_number(begin), day_number(end)
     created = _column(customers, "created_at").astype("datetime64[us]").astype(np.int64)
     lapsed = _days(customers, "lapsed_on", last_day)
@@ -450,9 +450,12 @@ def draw_mail_events(
     ].to_numpy(zero_copy_only=False)
     interest = subscribers["mail_interest"].to_numpy()
     goods = catalogue()
-    who_parts, at_parts, type_parts, mailing_parts, product_parts = [], [], [], [], []
+    who_parts: list[Ints] = []
+    at_parts: list[Ints] = []
+    type_parts: list[Ints] = []
+    mailing_parts: list[Ints] = []
     mailings = mailing_days(sent_from, end)
-    for place, (day, list_id) in enumerate(mailings):
+    for number, (day, list_id) in enumerate(mailings):
         sent_at = int(to_utc(np.array([day_number(day)]), np.array([36_000]))[0])
         reached = np.flatnonzero(
             (created < sent_at) & (active | (updated > sent_at)) & (offers | (list_id == 1))
@@ -473,32 +476,34 @@ def draw_mail_events(
             who_parts.append(reached[mask])
             at_parts.append(moment[mask])
             type_parts.append(np.full(int(mask.sum()), kind))
-            mailing_parts.append(np.full(int(mask.sum()), place))
+            mailing_parts.append(np.full(int(mask.sum()), number))
     if begin == sent_from:
         gone = np.flatnonzero(status == "unsubscribed")
         who_parts.append(gone)
         at_parts.append(updated[gone])
         type_parts.append(np.full(gone.size, 4))
         mailing_parts.append(np.zeros(gone.size, dtype=np.int64))
-    who = np.concatenate(who_parts) if who_parts else np.zeros(0, dtype=np.int64)
-    moment = np.concatenate(at_parts) if at_parts else np.zeros(0, dtype=np.int64)
-    kind = np.concatenate(type_parts) if type_parts else np.zeros(0, dtype=np.int64)
-    mailing = np.concatenate(mailing_parts) if mailing_parts else np.zeros(0, dtype=np.int64)
+    nothing = np.zeros(0, dtype=np.int64)
+    who, happened = np.concatenate([nothing, *who_parts]), np.concatenate([nothing, *at_parts])
+    what, mailing = (
+        np.concatenate([nothing, *type_parts]),
+        np.concatenate([nothing, *mailing_parts]),
+    )
     from_us = int(to_utc(np.array([day_number(begin)]), np.array([0]))[0])
-    wanted = (moment >= from_us) & (moment <= as_of)
-    who, moment, kind, mailing = who[wanted], moment[wanted], kind[wanted], mailing[wanted]
-    order = np.lexsort((who, kind, moment))
-    who, moment, kind, mailing = who[order], moment[order], kind[order], mailing[order]
-    number = counters.take("mail_events", who.size) + 1 + np.arange(who.size)
+    wanted = (happened >= from_us) & (happened <= as_of)
+    who, happened, what, mailing = who[wanted], happened[wanted], what[wanted], mailing[wanted]
+    order = np.lexsort((who, what, happened))
+    who, happened, what, mailing = who[order], happened[order], what[order], mailing[order]
+    event = counters.take("mail_events", who.size) + 1 + np.arange(who.size)
     product = _pick(rng, goods.shop_odds, who.size)
     con = connect()
     con.register(
         "drawn",
         pa.table(
             {
-                "number": number,
+                "number": event,
                 "email": subscribers["email"].combine_chunks().take(pa.array(who)),
-                "kind": kind,
+                "kind": what,
                 "campaign_id": pa.array([campaign(*m)[0] for m in mailings], pa.string()).take(
                     pa.array(mailing)
                 ),
@@ -507,7 +512,7 @@ def draw_mail_events(
                 ),
                 "list_id": pa.array([m[1] for m in mailings], pa.int64()).take(pa.array(mailing)),
                 "sku": goods.sku.take(pa.array(product)),
-                "occurred_at": timestamps(moment),
+                "occurred_at": timestamps(happened),
             }
         ),
     )
@@ -520,7 +525,8 @@ def draw_mail_events(
             if(kind = 4, null, campaign_id) as campaign_id,
             if(kind = 4, null, campaign_name) as campaign_name,
             if(kind = 4, 1, list_id) as list_id,
-            if(kind = 2, '{SHOP_URL}/artikel/' || sku || '?utm_campaign=' || campaign_id, null) as url,
+            if(kind = 2, '{SHOP_URL}/artikel/' || sku || '?utm_campaign=' || campaign_id, null)
+                as url,
             occurred_at,
         from drawn
         order by number
@@ -632,8 +638,9 @@ def draw_web_events(
             end as sku,
             case
                 when place > 0 then null
-                else ['https://zoek.example/', null, 'https://zoek.example/', 'https://sociaal.example/',
-                      null, 'https://nieuwsbrief.vosenlinde.example/'][1 + from_where]
+                when from_where in (0, 2) then 'https://zoek.example/'
+                when from_where = 3 then 'https://sociaal.example/'
+                when from_where = 5 then 'https://nieuwsbrief.vosenlinde.example/'
             end as referrer,
             occurred_at,
         from drawn
@@ -644,9 +651,9 @@ def draw_web_events(
     return table
 
 
-def mailing_lists(as_of: Mapping[str, dt.datetime] | None = None) -> pa.Table:
+def mailing_lists() -> pa.Table:
     """The newsletter tool's three lists."""
-    made = (as_of or {}).get("lists", dt.datetime(2024, 1, 8, 9, 0, tzinfo=dt.UTC))
+    made = dt.datetime(2024, 1, 8, 9, 0, tzinfo=dt.UTC)
     return pa.table(
         {
             "list_id": pa.array([1, 2, 3], pa.int64()),

@@ -7,17 +7,23 @@ domain ends in the reserved `.example`.
 Not here: any randomness (`demo.people`).
 """
 
+# ruff: noqa: SIM905 - a list of words is easier to read and to extend as a text
+
 from __future__ import annotations
 
 from typing import Final
 
 MALE_NAMES: Final = (
-    "Johannes Cornelis Willem Hendrik Petrus Gerardus Jacobus Adrianus Antonius Theodorus Wilhelmus "
+    "Johannes Cornelis Willem Hendrik Petrus Gerardus Jacobus Adrianus Antonius "
+    "Theodorus Wilhelmus "
     "Franciscus Martinus Lambertus Nicolaas Leendert Matthijs Frederik Alexander Christiaan Daniël "
     "Robert Richard Michael Dennis Marcel René Ronald Erik Peter Paul Mark Sander Jeroen Bart Bas "
-    "Thomas Tim Tom Rick Kevin Jesse Daan Sem Lucas Levi Finn Noah Milan Bram Luuk Mees Thijs Stijn "
-    "Lars Ruben Niels Jasper Joost Maarten Wouter Rutger Sjoerd Tjeerd Wiebe Geert Arend Evert Roelof "
-    "Mohamed Ahmed Youssef Mustafa Emre Murat Piotr Rajesh Minh Samuel Benjamin Gijs Koen Floris Teun "
+    "Thomas Tim Tom Rick Kevin Jesse Daan Sem Lucas Levi Finn Noah Milan Bram Luuk "
+    "Mees Thijs Stijn "
+    "Lars Ruben Niels Jasper Joost Maarten Wouter Rutger Sjoerd Tjeerd Wiebe Geert "
+    "Arend Evert Roelof "
+    "Mohamed Ahmed Youssef Mustafa Emre Murat Piotr Rajesh Minh Samuel Benjamin Gijs "
+    "Koen Floris Teun "
     "Vincent Hugo Olivier Casper Boris Jurre Dirk Aart Sietse Jelle Rens Guus Harm Lennart André"
 ).split()
 
@@ -28,7 +34,8 @@ FEMALE_NAMES: Final = (
     "Wendy Kim Lisa Laura Sanne Anouk Femke Iris Roos Eva Emma Julia Sophie Zoë Tess Lotte Fleur "
     "Noor Saar Evi Mila Nora Yara Lieke Fenna Isa Maud Floor Jasmijn Danique Naomi Chloé Amber "
     "Fatima Aïsha Samira Elif Ayşe Agnieszka Priya Linh Judith Hanneke Marleen Ellen Astrid Irene "
-    "Gerda Wiesje Tineke Froukje Sietske Baukje Renée Michèle Nienke Eline Merel Britt Anne Bo Mirjam"
+    "Gerda Wiesje Tineke Froukje Sietske Baukje Renée Michèle Nienke Eline Merel "
+    "Britt Anne Bo Mirjam"
 ).split()
 
 # What people who are called A in the register of births are called by everybody else.
@@ -94,21 +101,26 @@ SURNAMES: Final = (
     "van|Wijk;|Postma;|Martens;|Scholten;van|Dongen;|Bosch;|Kuijpers;|Gerritsen;|Timmermans;|Groen;"
     "|Koning;|Molenaar;|Verbeek;|Evers;|Wolters;|Hermans;|Driessen;|Sanders;|Jonker;van|Doorn;"
     "van|Loon;|Veldman;|Schipper;|Maassen;|Kroon;|Zijlstra;|Bouwman;van|Es;de|Lange;|Roos;|Wiersma;"
-    "|Jonkman;|Hofman;|Bosman;van der|Horst;|Hoogland;ter|Horst;ten|Have;te|Velde;|Aalbers;|Terpstra;"
+    "|Jonkman;|Hofman;|Bosman;van der|Horst;|Hoogland;ter|Horst;ten|Have;te|Velde;"
+    "|Aalbers;|Terpstra;"
     "|Boersma;|Bouma;|Brandsma;|Dijkman;|Eijkelboom;|Faber;|Geerts;|Gerrits;|Goossens;|Haverkamp;"
-    "|Heijmans;|Hoeksema;|Jager;de|Jager;|Kamphuis;|Klaassen;|Kloosterman;|Koopman;|Kooistra;|Lammers;"
+    "|Heijmans;|Hoeksema;|Jager;de|Jager;|Kamphuis;|Klaassen;|Kloosterman;|Koopman;"
+    "|Kooistra;|Lammers;"
     "|Leenders;|Lubbers;|Manders;|Mertens;|Nijhuis;|Noordhoek;|Oosterhuis;|Otten;|Pauw;|Pieters;"
-    "|Poelman;|Reinders;|Rietveld;|Roelofs;|Rutten;|Schaap;|Schreuder;|Simons;|Slot;|Snijders;|Spijker;"
+    "|Poelman;|Reinders;|Rietveld;|Roelofs;|Rutten;|Schaap;|Schreuder;|Simons;|Slot;"
+    "|Snijders;|Spijker;"
     "|Stam;|Tuinstra;|Uitdenbogaard;|Veldhuis;|Verdonk;|Verhagen;|Verkerk;|Vink;|Wagenaar;|Westra;"
     "|Wessels;|Wouters;|Zandstra;|Zwart;de|Zwart;den|Hartog;den|Ouden;van 't|Hof;van der|Ploeg;"
-    "van der|Velde;van der|Laan;van der|Sluis;van der|Zee;van|Rijn;van|Houten;van|Rooijen;van|Ommen;"
+    "van der|Velde;van der|Laan;van der|Sluis;van der|Zee;van|Rijn;van|Houten;"
+    "van|Rooijen;van|Ommen;"
     "|El Amrani;|Bouali;|Yılmaz;|Demir;|Kaya;|Öztürk;|Nguyen;|Tran;|Singh;|Kowalska;|Nowak;|Wójcik;"
     "|Benali;|Haddad;|Soekhoe;|Tjin;|Pinas;|Wijaya;|Müller;|Schmitz;|Dubois;|Lefèvre;|Rossi;|García"
 ).split(";")
 
 # Less common surnames are put together from these two: some 4,500 of them.
 SURNAME_STARTS: Final = (
-    "Ooster Wester Noorder Zuider Broek Veen Hei Bos Kerk Molen Berken Eiken Elzen Linden Hazel Water "
+    "Ooster Wester Noorder Zuider Broek Veen Hei Bos Kerk Molen Berken Eiken Elzen "
+    "Linden Hazel Water "
     "Grave Konings Monniken Schapen Ossen Vogel Kraaien Valken Zwanen Reigers Steen Klei Zand Rot "
     "Dijk Polder Meer Lange Korte Groote Kleine Nieuwen Ouden Hooge Lage Diepen Brede Rozen Doorn "
     "Appel Peren Noten Korenwal Haver Rogge Gersten Hoppen Wijn Bier"
@@ -130,7 +142,8 @@ STREET_STARTS: Final = (
     "Vlas Koren Appel Peren Kersen Pruimen Noten Burgemeester Raadhuis Kloosters Abdij Burcht"
 ).split()
 STREET_ENDS: Final = (
-    "straat straat straat laan laan weg weg dreef hof plein kade pad singel steeg gracht erf plantsoen"
+    "straat straat straat laan laan weg weg dreef hof plein kade pad singel steeg "
+    "gracht erf plantsoen"
 ).split()
 
 # town, area code, first and last four digits of its postcodes; weights fall off gently.
@@ -199,7 +212,8 @@ COMPANY_STARTS: Final = (
 ).split("|")
 COMPANY_TRADES: Final = (
     "Bouw|Installatie|Catering|Advies|Transport|Schilderwerken|Administratie|Horeca|Techniek|"
-    "Tuinen|Makelaardij|Zorg|Interieur|Logistiek|Drukwerk|Fietsen|Bakkerij|Kinderopvang|Evenementen|"
+    "Tuinen|Makelaardij|Zorg|Interieur|Logistiek|Drukwerk|Fietsen|Bakkerij|"
+    "Kinderopvang|Evenementen|"
     "Schoonmaak"
 ).split("|")
 COMPANY_FORMS: Final = ("B.V.", "B.V.", "BV", "V.O.F.", "", "Holding B.V.", "Groep")

@@ -1,12 +1,12 @@
-"""Invented people: who they are, where they live, whom they live with and what they are in the habit of.
+"""Invented people: who they are, where and with whom they live, and what their habits are.
 
-Here: the canonical persons, drawn in NumPy as indexes into the word lists and put together in DuckDB
-SQL, a block of persons at a time, so that memory does not grow with the world. Nothing loops over
-persons.
-Not here: what a system has written down about a person, mistakes included (`demo.records`), and what
-the person does (`demo.history`).
+Here: the canonical persons, drawn in NumPy as indexes into the word lists and put together in
+DuckDB SQL, a block of persons at a time, so that memory does not grow with the world. Nothing
+loops over persons.
+Not here: what a system has written down about a person, mistakes included (`demo.records`), and
+what the person does (`demo.history`).
 
-Flow: seed, number of persons -> `blocks()` -> people (one row per person), companies (one row each).
+Flow: seed, number of persons -> `blocks()` -> people and companies, one row each.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ def draw_companies(rng: np.random.Generator, count: int, offsets: Offsets) -> pa
             printf('9%07d', (company_id * 736877) % 10000000) as kvk_number,
             printf('NL9%08dB01', (company_id * 73687721) % 100000000) as vat_number,
             regexp_replace(lower(start || trade), '[^a-z]', '', 'g') || company_id as slug,
-            area || '0' || right('000000' || (company_id * 7331) % 1000000, 9 - length(area)) as phone,
+            area || '0'
+                || right(printf('%06d', (company_id * 7331) % 1000000), 9 - length(area)) as phone,
             street, house_number, house_number_suffix, postal_code, city,
         from drawn
         """
@@ -415,7 +416,8 @@ def draw_people(
                     when 0 then call_slug || '.' || surname_slug
                     when 1 then left(call_slug, 1) || '.' || surname_slug
                     when 2 then call_slug || surname_slug
-                    when 3 then call_slug || '_' || right(cast(year(date '1970-01-01' + cast(birth as integer)) as varchar), 2)
+                    when 3 then call_slug || '_'
+                        || strftime(date '1970-01-01' + cast(birth as integer), '%y')
                     when 4 then surname_slug || '.' || call_slug
                     else left(call_slug, 1) || surname_slug
                 end as local_part,
@@ -465,7 +467,9 @@ def draw_people(
                 as mobile,
             if(
                 has_landline,
-                now_area || '0' || right('000000' || (household_id * 73331) % 1000000, 9 - length(now_area)),
+                now_area || '0' || right(
+                    printf('%06d', (household_id * 73331) % 1000000), 9 - length(now_area)
+                ),
                 null
             ) as landline,
             if(lives_apart, apart_street, now_street) as street,

@@ -1,8 +1,9 @@
-"""What the demo world remembers between commands: where things are, who lives there, what day it is.
+"""What the demo world remembers between commands: where things are, who lives there, the date.
 
-Here: the layout of `demo.dir`, the lock that lets one command change it at a time, `world.json` (what
-was made, which processes run) and `state/` (the people and the numbers given out: what tomorrow is
-drawn from). Nothing here is read by the pipeline but `truth.parquet` (to measure) and `clock.json`.
+Here: the layout of `demo.dir`, the lock that lets one command change it at a time, `world.json`
+(what was made, which processes run) and `state/` (the people and the numbers given out: what
+tomorrow is drawn from). The pipeline reads nothing of it but `clock.json`,
+and `truth.parquet` to measure itself.
 
     <demo.dir>/world.json  clock.json  truth.parquet  state/  next/ (a day being applied)
                crm/crm.db  shop/  pos/  newsletter/newsletter.db  web/  print_house/  advertising/
@@ -197,7 +198,7 @@ def require_own(folder: Folder) -> None:
 
 
 def clear(folder: Folder) -> None:
-    """Remove the world but for its lock; `world.json` goes last, so that an interrupted removal goes on."""
+    """Remove the world but for its lock; `world.json` goes last, so that a repetition goes on."""
     for entry in folder.root.iterdir():
         if entry in (folder.lock, folder.world):
             continue

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from demo import history
 from demo.people import HISTORY_DAYS, WORLD_START, blocks
-from demo.records import Counters, draw_membership, draw_records
+from demo.records import Counters
+from demo.systems import draw_membership, draw_records
 
 PERSON_COLUMN = "person_id"
 #: Columns the generator needs and no system has.
@@ -61,7 +62,7 @@ def draw_blocks(
         today: The world's first business date.
 
     Yields:
-        Tables by `<system>.<table>`, and `truth` and `people`; fixed tables in the first block only.
+        Tables by `<system>.<table>`, `truth` and `people`; fixed tables in the first block only.
     """
     counters = counters if counters is not None else Counters()
     as_of = microseconds(end_of_day(today))
@@ -89,6 +90,7 @@ def draw_blocks(
         tables["web.events"] = history.draw_web_events(
             rng, customers, counters, today - dt.timedelta(days=history.WEB_DAYS), today, as_of
         )
+        counters.values["companies"] = int(block.companies["company_id"][-1].as_py())
         if block.number == 0:
             tables["shop.categories"] = goods.categories
             tables["shop.products"] = goods.products
@@ -111,8 +113,9 @@ def generate_tables(persons: int, seed: int) -> dict[str, pa.Table]:
         seed: The same seed gives the same tables.
 
     Returns:
-        `crm.contacts`, `shop.orders`, `pos.receipt_lines`, `web.events` and so on with the columns of
-        the systems, `truth` (source, entity, natural_key, person_id) and `people` (the generator's own).
+        `crm.contacts`, `shop.orders`, `pos.receipt_lines`, `web.events` and so on with the columns
+        of the systems, `truth` (source, entity, natural_key, person_id) and `people` (the
+        generator's own).
     """
     parts: dict[str, list[pa.Table]] = {}
     for tables in draw_blocks(persons, seed):

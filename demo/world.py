@@ -1,13 +1,13 @@
 """The demo world as a whole: start it, stop it, let it live, look at it, remove it.
 
-Here: what `klantbeeld demo` calls. `start` makes a world when there is none (`demo.building`), starts
-PostgreSQL, the newsletter tool and the CRM as processes of their own on 127.0.0.1 and writes the
-settings of the home; `advance` lets days pass (`demo.advance`); `generate_tables` gives the world as
-Arrow without starting anything.
+Here: what `klantbeeld demo` calls. `start` makes a world if there is none (`demo.building`), starts
+PostgreSQL, the newsletter tool and the CRM as processes of their own on 127.0.0.1 and writes
+the settings of the home; `advance` lets days pass (`demo.advance`); `generate_tables` gives the
+world as Arrow without starting anything.
 Not here: how a system works inside.
 
-Every command holds the world's lock and may be killed at any moment: the next `start` or `advance`
-finishes or repeats what was under way.
+Every command holds the world's lock and may be killed at any moment: the next `start` or
+`advance` finishes or repeats what was under way.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _start_all(settings: Settings, folder: Folder, world: World) -> None:
     world.write(folder)
     shop_store.set_password(shop.socket_folder, folder.secret("shop_password").read_text())
     defaults = {"crm": settings.demo.crm_port, "newsletter": settings.demo.newsletter_port}
-    missing = [name for name in SERVICES if not _is_serving(folder, world, name)]
+    missing = [name for name in SERVICES if not _is_serving(world, name)]
     for attempt in (1, 2):
         # All of them first, then wait: most of a start is Python's own.
         taken = {world.ports[name] for name in SERVICES if name not in missing}
@@ -230,11 +230,11 @@ def _start_all(settings: Settings, folder: Folder, world: World) -> None:
             process = world.processes[name]
             wait_until(
                 lambda name=name, process=process: (  # type: ignore[misc]
-                    _is_serving(folder, world, name) or not process.is_running()
+                    _is_serving(world, name) or not process.is_running()
                 ),
                 seconds=30,
             )
-        missing = [name for name in missing if not _is_serving(folder, world, name)]
+        missing = [name for name in missing if not _is_serving(world, name)]
         if not missing:
             return
         if attempt == 2:
@@ -263,7 +263,7 @@ def _database(folder: Folder, name: str) -> Path:
     return folder.crm if name == "crm" else folder.newsletter
 
 
-def _is_serving(folder: Folder, world: World, name: str) -> bool:
+def _is_serving(world: World, name: str) -> bool:
     """Whether the world's own process listens on its port and says that it is well."""
     process, port = world.processes.get(name), world.ports.get(name)
     if process is None or port is None or not process.is_running():

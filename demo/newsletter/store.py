@@ -135,7 +135,7 @@ def upsert(connection: sqlite3.Connection, name: str, table: pa.Table) -> None:
 
 
 def unsubscribe(connection: sqlite3.Connection, table: pa.Table) -> None:
-    """Take subscribers off every commercial list (email, opt_in_id: the first of two, updated_at)."""
+    """Take subscribers off the two commercial lists (email, first opt_in_id, updated_at)."""
     rows = list(zip(*(column.to_pylist() for column in _as_text(table).columns), strict=True))
     connection.executemany(
         "update subscribers set status = 'unsubscribed', updated_at = :at where email = :email",
@@ -154,7 +154,7 @@ def unsubscribe(connection: sqlite3.Connection, table: pa.Table) -> None:
 
 
 def delete_subscribers(connection: sqlite3.Connection, table: pa.Table) -> None:
-    """Delete subscribers with their opt-ins; the deletion itself can be asked for (email, deleted_at)."""
+    """Delete subscribers with their opt-ins (email, deleted_at); the deletions can be asked for."""
     upsert(connection, "deletions", table)
     emails = [(email,) for email in table["email"].to_pylist()]
     connection.executemany("delete from subscribers where email = ?", emails)
@@ -169,7 +169,8 @@ def page(
     limit: int,
 ) -> tuple[list[dict[str, str | int | None]], tuple[str, str | int] | None]:
     """One page in the order of time and key, and the place after which the next one starts."""
-    conditions, values = [], []
+    conditions: list[str] = []
+    values: list[str | int] = []
     if after is not None:
         conditions.append(f"({collection.moment}, {collection.key}) > (?, ?)")
         values.extend(after)

@@ -3,7 +3,7 @@
     <folder>/<store>/receipts_<store>_<yyyymmdd>.csv    one line per article on a receipt
     <folder>/<store>/members_<store>_<yyyymmdd>.csv     card holders that are new or changed
 
-Semicolons, decimal commas, dd-mm-yyyy, local time. Most tills write UTF-8; the old ones in store 103,
-and now and then another, write Latin-1, with a question mark for what it cannot hold. A return has
-`RETOUR`, a negative quantity and a negative amount.
+Semicolons, decimal commas, dd-mm-yyyy, local time. Most tills write UTF-8; the old ones in store
+103, and now and then another, write Latin-1, with a question mark for what it cannot hold. A
+return has `RETOUR`, a negative quantity and a negative amount.
 """

@@ -145,7 +145,8 @@ def _field(column: pa.Field) -> str:
     elif pa.types.is_timestamp(column.type):
         text = f"strftime({name}, '%d-%m-%Y %H:%M')"
     elif pa.types.is_string(column.type):
-        text = f"""if({name} similar to '.*[;"\\n].*', '"' || replace({name}, '"', '""') || '"', {name})"""
+        quoted = f"""'"' || replace({name}, '"', '""') || '"'"""
+        text = f"""if({name} similar to '.*[;"\\n].*', {quoted}, {name})"""
     else:
         text = f"cast({name} as varchar)"
     return f"coalesce({text}, '')"

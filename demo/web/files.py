@@ -19,7 +19,9 @@ def write_events(folder: Path, events: pa.Table, write: Writer) -> int:
         with placed as (select *, row_number() over () as place from events)
 
         select
-            'events-' || strftime(occurred_at at time zone 'Europe/Amsterdam', '%Y-%m-%d') || '.jsonl' as file,
+            'events-'
+                || strftime(occurred_at at time zone 'Europe/Amsterdam', '%Y-%m-%d')
+                || '.jsonl' as file,
             cast(to_json({
                 event_id: event_id,
                 type: type,
