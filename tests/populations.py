@@ -1,8 +1,9 @@
 """Invented people with known truth, standardised as `intermediate.int_linkage_records` has them.
 
-A seeded, vectorised generator for linkage tests and measurements: households that share surname, address,
-landline and sometimes e-mail, twins, father and son of one name, moves, second surnames, nicknames, initials,
-typos, swapped dates, default dates and junk contact points, over four systems with about 2.2 records a person.
+A seeded, vectorised generator for linkage tests and measurements: households that share surname,
+address, landline and sometimes e-mail, twins, father and son of one name, moves, second surnames,
+nicknames, initials, typos, swapped dates, default dates and junk contact points, over four systems
+with about 2.2 records a person.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ _STARTS = (
 ).split()
 _MIDDLES = "r l n m s t d k v b g f z st rt nd ld nk rs lm tt ss nn".split()
 _NAME_ENDS = "a o e ie us ik en an in is ert olf ine ette ina elle ar or".split()
-_SURNAME_ENDS = "man sen stra ker mans ink sma ga huis veld berg dijk meer kamp boer smit link vaart".split()
+_SURNAME_ENDS = (
+    "man sen stra ker mans ink sma ga huis veld berg dijk meer kamp boer smit link vaart".split()
+)
 _NICKNAMES = {
     "johannes": ("jan", "hans", "johan", "joop"),
     "cornelis": ("kees", "cor"),
@@ -151,7 +154,9 @@ def population(persons: int, seed: int, noise: Noise | None = None) -> tuple[pa.
         np.clip(parent_age + rng.integers(-2000, 2000, persons), 20 * 365, None),
         age_days,
     )
-    twin = (position >= 3) & (rng.random(persons) < noise.twins * persons / max((position >= 3).sum(), 1))
+    twin = (position >= 3) & (
+        rng.random(persons) < noise.twins * persons / max((position >= 3).sum(), 1)
+    )
     age_days = np.where(twin, np.roll(age_days, 1), age_days)
     son = (position == 2) & (rng.random(persons) < noise.same_name_son * 8)
     first = np.where(son, np.roll(first, 2), first)
@@ -168,9 +173,13 @@ def population(persons: int, seed: int, noise: Noise | None = None) -> tuple[pa.
 
     home = tuple(part[household] for part in address(homes))
     moved_to = address(persons)
-    landline = "+3110" + rng.integers(2_000_000, 9_999_999, homes).astype(str).astype(object)[household]
+    landline = (
+        "+3110" + rng.integers(2_000_000, 9_999_999, homes).astype(str).astype(object)[household]
+    )
     mobile = "+316" + rng.integers(10_000_000, 99_999_999, persons).astype(str).astype(object)
-    domains = np.asarray(["mail.example", "post.example", "thuis.example", "web.example"], dtype=object)
+    domains = np.asarray(
+        ["mail.example", "post.example", "thuis.example", "web.example"], dtype=object
+    )
     tail = rng.integers(1, 999, persons).astype(str).astype(object)
     email = first + "." + surname + tail + "@" + rng.choice(domains, persons)
     family = "fam." + surname + household.astype(str).astype(object) + "@" + domains[household % 4]
@@ -282,5 +291,7 @@ def population(persons: int, seed: int, noise: Noise | None = None) -> tuple[pa.
             "updated_at": pa.array([None] * count, pa.timestamp("us", tz="UTC")),
         }
     )
-    truth = pa.table({"record_id": column(record_id), "person_id": column(who.astype(str).astype(object))})
+    truth = pa.table(
+        {"record_id": column(record_id), "person_id": column(who.astype(str).astype(object))}
+    )
     return records, truth

@@ -1,0 +1,66 @@
+"""Identity: which records are one person, and the id that person keeps for ever.
+
+Belongs here: linkage of the standardised records, its model and training, clusters, lasting profile
+ids, evaluation. Does not: standardising (harmonise), choosing golden values (publish), when things
+run (orchestration).
+
+Flow: intermediate.int_linkage_records -> people -> candidate pairs -> weighed pairs -> clusters ->
+profile ids -> identity.profile_records, pairs, suppressed_values, profile_id_changes,
+current_profile_ids, linkage_report.
+
+Files, in the order of work: preparation, suppression, blocking, model, linking, clustering,
+profile_ids, stage; beside them fitting, training, registry (models) and evaluation, truth, charts
+(figures).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from klantbeeld.identity.charts import write_linkage_charts as write_charts
+    from klantbeeld.identity.evaluation import Quality
+    from klantbeeld.identity.profile_ids import (
+        PendingProfileIds,
+        commit_profile_ids,
+        read_pending_profile_ids,
+    )
+    from klantbeeld.identity.registry import promote
+    from klantbeeld.identity.stage import LinkReport, link
+    from klantbeeld.identity.training import TrainingReport, train
+    from klantbeeld.identity.truth import evaluate
+
+__all__ = [
+    "LinkReport",
+    "PendingProfileIds",
+    "Quality",
+    "TrainingReport",
+    "commit_profile_ids",
+    "evaluate",
+    "link",
+    "promote",
+    "read_pending_profile_ids",
+    "train",
+    "write_charts",
+]
+
+_WHERE = {
+    "LinkReport": "stage.LinkReport",
+    "PendingProfileIds": "profile_ids.PendingProfileIds",
+    "Quality": "evaluation.Quality",
+    "TrainingReport": "training.TrainingReport",
+    "commit_profile_ids": "profile_ids.commit_profile_ids",
+    "evaluate": "truth.evaluate",
+    "link": "stage.link",
+    "promote": "registry.promote",
+    "read_pending_profile_ids": "profile_ids.read_pending_profile_ids",
+    "train": "training.train",
+    "write_charts": "charts.write_linkage_charts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Late: promoting a model must not pay for the arrays that linking needs.
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _WHERE[name].rsplit(".", 1)
+    return getattr(import_module(f"{__name__}.{module}"), attribute)

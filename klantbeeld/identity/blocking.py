@@ -2,9 +2,10 @@
 
 Here: making candidate pairs from the named rules of `model`. Not here: weighing them (`linking`).
 
-A rule whose pairs exceed its budget is not dropped: its largest blocks are, as they say least and cost most (a
-common name, a default date, a prefix such as "van"). Rules marked extra are used while the total budget lasts, so
-that small data get a thorough search and a million records stay near 1.25 pairs a record.
+A rule whose pairs exceed its budget is not dropped: its largest blocks are, as they say least and
+cost most (a common name, a default date, a prefix such as "van"). Rules marked extra are used while
+the total budget lasts, so that small data get a thorough search and a million records stay near
+1.25 pairs a record.
 """
 
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ def make_candidate_pairs(
     return costs
 
 
-def _add_pairs(con: duckdb.DuckDBPyConnection, rule: BlockingRule, number: int, budget: float) -> RuleCost:
+def _add_pairs(
+    con: duckdb.DuckDBPyConnection, rule: BlockingRule, number: int, budget: float
+) -> RuleCost:
     present = " and ".join(f"({key}) is not null" for key in rule.keys)
     con.execute(f"""
         create or replace table blocks as

@@ -1,12 +1,14 @@
-"""From weighed pairs to people: connected components, then a conflict-aware merge where a component needs it.
+"""From weighed pairs to people: connected components, then a conflict-aware merge where a component
+needs it.
 
-Here: arrays in, labels out; NumPy and SciPy, no engine. Not here: what makes a weight (`linking`), lasting ids
-(`profile_ids`).
+Here: arrays in, labels out; NumPy and SciPy, no engine. Not here: what makes a weight (`linking`),
+lasting ids (`profile_ids`).
 
-Most components hold no evidence against themselves and are taken whole. In the others, edges are taken strongest
-first, and two clusters are merged only if all that is known between them, for and against, is in favour. That is the
-sequential greedy merge; it runs in rounds over all components at once: an edge that is the strongest of both its
-clusters can be decided now, because nothing weaker can change either of them before its turn comes.
+Most components hold no evidence against themselves and are taken whole. In the others, edges are
+taken strongest first, and two clusters are merged only if all that is known between them, for and
+against, is in favour. That is the sequential greedy merge; it runs in rounds over all components at
+once: an edge that is the strongest of both its clusters can be decided now, because nothing weaker
+can change either of them before its turn comes.
 """
 
 from dataclasses import dataclass
@@ -54,7 +56,8 @@ def connected_components(count: int, left: Ints, right: Ints) -> Ints:
     _, labels = components_of(graph, directed=False)
     smallest = np.full(int(labels.max(initial=-1)) + 1, count, dtype=np.int64)
     np.minimum.at(smallest, labels, np.arange(count, dtype=np.int64))
-    return smallest[labels]
+    components: Ints = smallest[labels]
+    return components
 
 
 def cluster_records(
@@ -66,10 +69,12 @@ def cluster_records(
         count: The number of records; they are numbered from 0.
         left: Per weighed pair, one record; a pair occurs once.
         right: The other record.
-        weight: Bits for (positive) or against (negative) their being one person. From `DETERMINISTIC_WEIGHT` on
-            the pair is not subject to the limit on what one pair may contribute.
-        evidence: The same, for two records that others already connect: what the pair says when two clusters
-            are weighed. Less sceptical than `weight`, as the two are no longer drawn at random.
+        weight: Bits for (positive) or against (negative) their being one person. From
+            `DETERMINISTIC_WEIGHT` on the pair is not subject to the limit on what one pair may
+            contribute.
+        evidence: The same, for two records that others already connect: what the pair says when two
+            clusters are weighed. Less sceptical than `weight`, as the two are no longer drawn at
+            random.
         threshold: Only pairs of at least this weight join records.
 
     Returns:

@@ -1,4 +1,5 @@
-"""How good a linkage is against a known truth: pair precision and recall, pair F1, B-cubed. Set-based.
+"""How good a linkage is against a known truth: pair precision and recall, pair F1, B-cubed. Set-
+based.
 
 Here: figures from two mappings of records. Not here: where a truth comes from (labels, the demo's people).
 """
@@ -17,7 +18,8 @@ class Quality:
         pair_precision: Of the pairs put together, the share that belongs together.
         pair_recall: Of the pairs that belong together, the share put together.
         pair_f1: Their harmonic mean.
-        bcubed_precision: Mean over records of the share of their cluster that is of the same person.
+        bcubed_precision: Mean over records of the share of their cluster that is of the same
+            person.
         bcubed_recall: Mean over records of the share of their person that is in their cluster.
         bcubed_f1: Their harmonic mean.
         mixed_profiles: Profiles that hold records of more than one person.
@@ -77,7 +79,9 @@ def evaluate_clusters(con: duckdb.DuckDBPyConnection, predicted: str, truth: str
             (select count(*) from clusters where persons > 1),
             (select count(*) from persons where clusters > 1)
     """).fetchone()
-    records, hit, put_together, belong_together, b_precision, b_recall, mixed, split = row or (0,) * 8
+    records, hit, put_together, belong_together, b_precision, b_recall, mixed, split = (
+        row or (0,) * 8
+    )
     precision = hit / put_together if put_together else 1.0
     recall = hit / belong_together if belong_together else 1.0
     bcubed_precision = b_precision / records if records else 1.0

@@ -4,10 +4,11 @@ Here: how often each level occurs among the same person (`m`), strangers (`u`) a
 Not here: files, promotion, the control plane (`training`).
 
 `u` comes from Splink's random sampling; `m` and `h` from expectation maximisation over counted patterns of levels, with
-three kinds of pairs instead of two. The pairs are looked at in sessions, each holding on to what its pairs agree on
-anyway and learning the rest. No session that teaches a personal trait is a household: address blocks taught
-m(same birth date) .60 where it was .92. Estimates lean on the starting model by a weight of a few hundred pairs, so that
-a level that hardly occurs keeps a sensible value instead of a lucky one; such levels are named.
+three kinds of pairs instead of two. The pairs are looked at in sessions, each holding on to what
+its pairs agree on anyway and learning the rest. No session that teaches a personal trait is a
+household: address blocks taught m(same birth date) .60 where it was .92. Estimates lean on the
+starting model by a weight of a few hundred pairs, so that a level that hardly occurs keeps a
+sensible value instead of a lucky one; such levels are named.
 """
 
 import logging
@@ -129,9 +130,7 @@ class _Patterns:
         chosen = np.ones(len(self.counts), dtype=bool)
         for name, levels in given.items():
             numbers = [
-                number
-                for number, level in enumerate(_NAMES[name].levels)
-                if level.name in levels
+                number for number, level in enumerate(_NAMES[name].levels) if level.name in levels
             ]
             chosen &= np.isin(self.levels[:, _INDEX[name]], numbers)
         return _Patterns(self.levels[chosen], self.counts[chosen])
@@ -170,14 +169,17 @@ def fit_model(
     _sample_u(scorer, tables, seed, total_pairs, warnings)
     _set_u_of_identifiers(patterns, tables, total_pairs)
     sessions: dict[str, float] = {}
-    # Twice: what is learned of housemates changes what counts as the same person, and the other way round.
+    # Twice: what is learned of housemates changes what counts as the same person, and the other way
+    # round.
     for _ in range(2):
         learned = _learn_m(patterns, tables, start, sessions)
         ratio = _learn_h(patterns, tables, start, sessions)
     for name, pairs in learned.items():
         for level, seen in zip(_NAMES[name].levels, pairs, strict=True):
             if pairs.sum() >= FEW_PAIRS and seen < 1 and level.name in {SAME, ELSE}:
-                warnings.append(f"no match was seen at {name}.{level.name}: it keeps its former weight")
+                warnings.append(
+                    f"no match was seen at {name}.{level.name}: it keeps its former weight"
+                )
         if pairs.sum() < FEW_PAIRS:
             warnings.append(
                 f"{name} could not be learned ({pairs.sum():.0f} matching pairs): "
@@ -188,7 +190,9 @@ def fit_model(
         start,
         parameters=parameters,
         housemates_per_match=ratio,
-        namesakes=max(LEAST_NAMESAKES, float(tables.h["first_name"][0] - tables.u["first_name"][0])),
+        namesakes=max(
+            LEAST_NAMESAKES, float(tables.h["first_name"][0] - tables.u["first_name"][0])
+        ),
         is_generic=False,
         metrics={},
     )
@@ -248,8 +252,8 @@ def _sample_u(
         if sampled.sum() < 0.5 or len(sampled) != len(comparison.levels):
             warnings.append(f"{comparison.name} is never comparable: it keeps its former weights")
             continue
-        # A level never seen in the sample keeps the starting model's share, as far as that is below what
-        # the sample would have shown.
+        # A level never seen in the sample keeps the starting model's share, as far as that is below
+        # what the sample would have shown.
         unseen = sampled <= 0
         sampled[unseen] = np.minimum(tables.u[comparison.name][unseen], 1 / PAIRS_FOR_U)
         tables.u[comparison.name] = sampled / sampled.sum()
@@ -258,8 +262,9 @@ def _sample_u(
 def _set_u_of_identifiers(patterns: _Patterns, tables: _Tables, total_pairs: float) -> None:
     """What strangers share by accident, from exact counts.
 
-    Of the pairs that agree on an e-mail address, a number or an address, nearly all are one person or one household; a
-    sample of all pairs would take them for accidents. Only those that agree on nothing else are.
+    Of the pairs that agree on an e-mail address, a number or an address, nearly all are one person
+    or one household; a sample of all pairs would take them for accidents. Only those that agree on
+    nothing else are.
     """
     strangers = patterns.where(
         _given(first_name="else other_initial other_same_initial", surname="else")
@@ -336,7 +341,9 @@ def _learn_h(
         sessions[f"household: {session.name}"] = chosen.pairs
         if chosen.pairs < HOUSEHOLD_PAIRS:
             continue
-        names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
+        names = [
+            comparison.name for comparison in COMPARISONS if comparison.name not in session.given
+        ]
         h = {name: tables.h[name].copy() for name in names}
         shares = np.array([0.4, 0.05, 0.55])
         same = _likelihood(chosen, names, tables.m)
@@ -349,7 +356,9 @@ def _learn_h(
             shares = np.maximum(weighted.sum(axis=1) / chosen.pairs, 1e-6)
             shares /= shares.sum()
             for name in names:
-                mixed = _level_counts(chosen, name, weighted[2], len(h[name])) + LEAN_H * base.h[name]
+                mixed = (
+                    _level_counts(chosen, name, weighted[2], len(h[name])) + LEAN_H * base.h[name]
+                )
                 h[name] = np.maximum(mixed / mixed.sum(), LEAST)
             if np.abs(shares - before).max() < 1e-5:
                 break
@@ -391,7 +400,8 @@ def _likelihood(chosen: _Patterns, names: Sequence[str], table: Mapping[str, Flo
 def _level_counts(chosen: _Patterns, name: str, weights: Floats, count: int) -> Floats:
     levels = chosen.levels[:, _INDEX[name]]
     present = levels >= 0
-    return np.bincount(levels[present], weights=weights[present], minlength=count)
+    counts = np.bincount(levels[present], weights=weights[present], minlength=count)
+    return counts.astype(np.float64)
 
 
 def _number(comparison: Comparison, level_name: str) -> int:

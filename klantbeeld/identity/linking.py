@@ -1,4 +1,5 @@
-"""From linkage records to weighed pairs and clusters: block, score with Splink, weigh against housemates, cluster.
+"""From linkage records to weighed pairs and clusters: block, score with Splink, weigh against
+housemates, cluster.
 
 Here: the daily path, with a model that is given. Not here: making a model (`training`), lasting ids
 (`profile_ids`), reading and writing the warehouse (`stage`).
@@ -26,10 +27,12 @@ from klantbeeld.identity.clustering import (
 )
 from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, SAME, LinkageModel, level_weight
 
-# Components up to this size have every pair inside weighed, so that evidence against a chain is seen.
+# Components up to this size have every pair inside weighed, so that evidence against a chain is
+# seen.
 CLOSED_COMPONENT: Final = 100
-# How sceptical to be of a pair in one component, as a share of the prior's bits. At 1, noisy records of one person are
-# torn apart (historical_50k .887 against .924); at 0, neighbours and relatives stay together (precision -.01).
+# How sceptical to be of a pair in one component, as a share of the prior's bits. At 1, noisy
+# records of one person are torn apart (historical_50k .887 against .924); at 0, neighbours and
+# relatives stay together (precision -.01).
 SCEPTICISM_INSIDE: Final = 0.55
 CLOSING_RULE: Final = len(BLOCKING_RULES)
 MATCH_KEYS: Final = (*(rule.name for rule in BLOCKING_RULES), "SAME_COMPONENT")
@@ -56,9 +59,22 @@ class Linkage:
 
 
 class Scorer:
-    """Splink over `people`, for pairs that are given."""
+    """Splink over `people`, for pairs that are given.
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int) -> None:
+    Args:
+        con: The linkage's own engine.
+        model: The model.
+        records: The number of records.
+        people: The table to score.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        model: LinkageModel,
+        records: int,
+        people: str = "people",
+    ) -> None:
         from splink import DuckDBAPI, Linker
 
         # Splink reports its progress as warnings, and says so of levels it did not train itself.
@@ -68,8 +84,8 @@ class Scorer:
         prior = model.prior(records)
         self._prior_weight = math.log2(prior / (1 - prior))
         self._api = DuckDBAPI(con)
-        people = self._api.register("people", dataset_display_name="records")
-        self.linker = Linker(people, model.splink_settings(records), log_level="ERROR")
+        registered = self._api.register(people, dataset_display_name="records")
+        self.linker = Linker(registered, model.splink_settings(records), log_level="ERROR")
         self._registered = 0
 
     def score(self, pairs: str, target: str) -> None:
@@ -77,8 +93,8 @@ class Scorer:
 
         Args:
             pairs: A table of `id_l`, `id_r`, `rule`.
-            target: The table to make, with the pairs, their level per comparison (`level_<name>`) and
-                `against_strangers`, `against_housemates` in bits, the first without the prior.
+            target: The table to make, with the pairs, their level per comparison (`level_<name>`)
+                and `against_strangers`, `against_housemates` in bits, the first without the prior.
         """
         if _count(self._con, pairs) == 0:
             self._con.execute(f"create or replace table {target} as {self._nothing_sql()}")
@@ -115,7 +131,8 @@ class Scorer:
             for number, level in enumerate(comparison.levels):
                 odds = model.parameters[comparison.name][level.name]
                 seen = level_weight(odds)
-                # Splink gives levels only together with the compared values; the weight tells the level.
+                # Splink gives levels only together with the compared values; the weight tells the
+                # level.
                 when = f"when abs({weight} - {seen!r}) < {_TOLERANCE} then"
                 by_level.append(f"{when} {number}")
                 against = repr(math.log2(odds.m / odds.h))
@@ -123,7 +140,9 @@ class Scorer:
                     frequency = f"{odds.m!r} / pow(2, {weight} + mw_tf_adj_first_name)"
                     against = f"log2({odds.m!r} / least(1, {frequency} + {model.namesakes!r}))"
                 by_housemates.append(f"{when} {against}")
-            levels.append(f"cast(case {' '.join(by_level)} else -1 end as tinyint) as level_{comparison.name}")
+            levels.append(
+                f"cast(case {' '.join(by_level)} else -1 end as tinyint) as level_{comparison.name}"
+            )
             housemates.append(f"case {' '.join(by_housemates)} else 0.0 end")
         return f"""
             select
@@ -143,8 +162,8 @@ def link_people(
 ) -> Linkage:
     """Link the records of `people`.
 
-    Leaves `scored_pairs` (id_l, id_r, rule, levels, `match_weight` in bits) and `deterministic_pairs` (id_l, id_r)
-    in the engine.
+    Leaves `scored_pairs` (id_l, id_r, rule, levels, `match_weight` in bits) and
+    `deterministic_pairs` (id_l, id_r) in the engine.
 
     Args:
         con: The linkage's own engine.
@@ -217,13 +236,17 @@ def estimate_matches_per_record(
 ) -> float:
     """How many other records of the same person a record has, by the pairs that were weighed.
 
-    The share of matches is the one parameter that does not carry over between data sets. It is the fixed point of
-    "the matches expected under it": no rule that must happen to hit, and no labels. Started from both sides of what
-    is plausible it ends at the same place on every set tried.
+    The share of matches is the one parameter that does not carry over between data sets. It is the
+    fixed point of "the matches expected under it": no rule that must happen to hit, and no labels.
+    Started from both sides of what is plausible it ends at the same place on every set tried.
     """
-    table = con.execute("select against_strangers, against_housemates from weighed_pairs").fetchnumpy()
+    table = con.execute(
+        "select against_strangers, against_housemates from weighed_pairs"
+    ).fetchnumpy()
     strangers = np.asarray(table["against_strangers"], dtype=np.float64)
-    housemates = np.exp2(-np.clip(np.asarray(table["against_housemates"], dtype=np.float64), -60, 60))
+    housemates = np.exp2(
+        -np.clip(np.asarray(table["against_housemates"], dtype=np.float64), -60, 60)
+    )
     strangers = np.exp2(-np.clip(strangers, -60, 60))
     matches = model.matches_per_record
     for _ in range(20):
@@ -260,9 +283,7 @@ def _combine(con: duckdb.DuckDBPyConnection, source: str, target: str, prior: fl
 
 def _make_closing_pairs(con: duckdb.DuckDBPyConnection, component: Ints) -> int:
     """Make `closing_pairs`: pairs inside a component that no rule brought together."""
-    con.register(
-        "components", pa.table({"id": np.arange(len(component)), "component": component})
-    )
+    con.register("components", pa.table({"id": np.arange(len(component)), "component": component}))
     con.execute(f"""
         create or replace table closing_pairs as
         with members as (
@@ -282,7 +303,9 @@ def _make_closing_pairs(con: duckdb.DuckDBPyConnection, component: Ints) -> int:
 
 
 def _read_pairs(con: duckdb.DuckDBPyConnection) -> tuple[Ints, Ints, Floats, Floats]:
-    columns = con.execute("select id_l, id_r, match_weight, evidence from scored_pairs").fetchnumpy()
+    columns = con.execute(
+        "select id_l, id_r, match_weight, evidence from scored_pairs"
+    ).fetchnumpy()
     return (
         np.asarray(columns["id_l"], dtype=np.int64),
         np.asarray(columns["id_r"], dtype=np.int64),

@@ -1,13 +1,16 @@
-"""The linkage model: what is compared, at which levels, what each level is worth, and who meets whom.
+"""The linkage model: what is compared, at which levels, what each level is worth, and who meets
+whom.
 
-Here: the comparisons and the named blocking rules (structure, in code) and `LinkageModel` (parameters, a versioned
-JSON file without personal values). Not here: estimating parameters (`training`), using them (`linking`).
+Here: the comparisons and the named blocking rules (structure, in code) and `LinkageModel`
+(parameters, a versioned JSON file without personal values). Not here: estimating parameters
+(`training`), using them (`linking`).
 
-A pair is weighed against two alternatives. Splink weighs "the same person" against "two strangers" (`m` against
-`u`). Households break its assumption that the columns err independently: people at one address share surname,
-landline and sometimes e-mail. So every level has a third probability, `h`: how often two different people who share
-a household or a contact point show that level. Splink's weight and the weight against housemates are then combined,
-and a contradiction in first name or birth date counts as much as the data say it should, never as an absolute bar.
+A pair is weighed against two alternatives. Splink weighs "the same person" against "two strangers"
+(`m` against `u`). Households break its assumption that the columns err independently: people at one
+address share surname, landline and sometimes e-mail. So every level has a third probability, `h`:
+how often two different people who share a household or a contact point show that level. Splink's
+weight and the weight against housemates are then combined, and a contradiction in first name or
+birth date counts as much as the data say it should, never as an absolute bar.
 """
 
 import json
@@ -49,7 +52,8 @@ class Comparison:
         name: The comparison's name.
         missing: SQL that holds if there is nothing to compare.
         levels: Strongest agreement first; the last is `ELSE`.
-        is_contact: Whether housemates share it: it says where someone can be reached, not who someone is.
+        is_contact: Whether housemates share it: it says where someone can be reached, not who
+            someone is.
     """
 
     name: str
@@ -65,7 +69,8 @@ class BlockingRule:
     Attributes:
         name: The rule's name, as shown in reports and in `match_key`.
         keys: SQL expressions over the columns of one record.
-        pairs_per_record: The rule's budget. Its largest blocks, which say least, are left out first.
+        pairs_per_record: The rule's budget. Its largest blocks, which say least, are left out
+            first.
         is_extra: Whether it is only used while the total budget lasts.
     """
 
@@ -203,9 +208,7 @@ PHONE = Comparison(
             "(mobile_l is null or mobile_r is null) and (landline_l is null or landline_r is null)",
             "a mobile number and a landline number",
         ),
-        Level(
-            "other_landline", "mobile_l is null or mobile_r is null", "other landline number"
-        ),
+        Level("other_landline", "mobile_l is null or mobile_r is null", "other landline number"),
         Level(ELSE, "ELSE", "other mobile number"),
     ),
     is_contact=True,
@@ -217,7 +220,9 @@ ADDRESS = Comparison(
     "or coalesce(address_key_r, postal_code_r, city_r) is null",
     (
         Level(SAME, "address_key_l = address_key_r", "same address"),
-        Level("same_postal_code", "postal_code_l = postal_code_r", "same postal code", "postal_code"),
+        Level(
+            "same_postal_code", "postal_code_l = postal_code_r", "same postal code", "postal_code"
+        ),
         Level(
             "close_postal_code",
             "length(postal_code_l) >= 5 and damerau_levenshtein(postal_code_l, postal_code_r) <= 1",
@@ -368,9 +373,11 @@ class LinkageModel:
         version: Its name.
         parameters: Per comparison and level.
         matches_per_record: How many other records of the same person a record has, on average.
-        housemates_per_match: How many pairs of housemates there are for each pair of the same person.
+        housemates_per_match: How many pairs of housemates there are for each pair of the same
+            person.
         namesakes: How often housemates bear the same first name beyond chance (father and son).
-        is_generic: Whether it was trained on other data, so that the share of matches is estimated at use.
+        is_generic: Whether it was trained on other data, so that the share of matches is estimated
+            at use.
         metrics: What was seen while training; counts and shares only.
     """
 
@@ -440,7 +447,9 @@ class LinkageModel:
                     comparison.name: {
                         level.name: {
                             key: float(f"{value:.6g}")
-                            for key, value in vars(self.parameters[comparison.name][level.name]).items()
+                            for key, value in vars(
+                                self.parameters[comparison.name][level.name]
+                            ).items()
                         }
                         for level in comparison.levels
                     }

@@ -1,8 +1,9 @@
-"""From the warehouse's linkage records to what is compared: `intermediate.int_linkage_records -> people`.
+"""From the warehouse's linkage records to what is compared: `intermediate.int_linkage_records ->
+people`.
 
-Here: the columns that comparisons and blocking rules name, one row per record, in an in-memory engine of its own
-(Splink leaves dozens of tables behind; none of them may reach the warehouse). Not here: standardising names,
-addresses and numbers, which is the harmonise stage's work.
+Here: the columns that comparisons and blocking rules name, one row per record, in an in-memory
+engine of its own (Splink leaves dozens of tables behind; none of them may reach the warehouse). Not
+here: standardising names, addresses and numbers, which is the harmonise stage's work.
 """
 
 import unicodedata
@@ -54,7 +55,8 @@ def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.T
         KlantbeeldError: The table or a column of it is missing.
     """
     columns = ", ".join(
-        f"cast({name} as {'date' if name == 'birth_date' else 'varchar'}) as {name}" for name in COLUMNS
+        f"cast({name} as {'date' if name == 'birth_date' else 'varchar'}) as {name}"
+        for name in COLUMNS
     )
     try:
         return con.execute(f"select {columns} from {table} order by record_id").to_arrow_table()
@@ -68,7 +70,8 @@ def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.T
 def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
     """Make the table `people` from linkage records.
 
-    `id` numbers the records in the order of their record id, so that nothing depends on input order.
+    `id` numbers the records in the order of their record id, so that nothing depends on input
+    order.
 
     Args:
         con: The linkage's own engine.

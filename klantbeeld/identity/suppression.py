@@ -1,10 +1,11 @@
 """Values that identify nobody: found from the data, listed, and null for matching.
 
-Here: junk and shared contact points (`info@`, a number that was made up, an office line), addresses of many
-families, default dates. Not here: their effect on scores (they are simply missing).
+Here: junk and shared contact points (`info@`, a number that was made up, an office line), addresses
+of many families, default dates. Not here: their effect on scores (they are simply missing).
 
-The rule is the measured one: a contact point with at least 8 uses and 5 surnames belongs to no person. On five
-million records, 79 such values made 91 % of the e-mail and phone pairs; without them pairs grow linearly.
+The rule is the measured one: a contact point with at least 8 uses and 5 surnames belongs to no
+person. On five million records, 79 such values made 91 % of the e-mail and phone pairs; without
+them pairs grow linearly.
 """
 
 from collections.abc import Collection
@@ -17,10 +18,12 @@ from klantbeeld.records import keyed_hash_sql
 
 CONTACT_USES: Final = 8
 CONTACT_SURNAMES: Final = 5
-# A home for the elderly or a block of flats without house number suffixes; a family stays far below.
+# A home for the elderly or a block of flats without house number suffixes; a family stays far
+# below.
 ADDRESS_USES: Final = 30
 ADDRESS_SURNAMES: Final = 12
-# A birthday is shared by few more records than its neighbours; the clerk's 1 January 1970 by hundreds.
+# A birthday is shared by few more records than its neighbours; the clerk's 1 January 1970 by
+# hundreds.
 DATE_USES: Final = 20
 DATE_TIMES_TYPICAL: Final = 5
 
@@ -47,7 +50,8 @@ _SHARED: Final = (
 def suppress_values(
     con: duckdb.DuckDBPyConnection, home_key: bytes, kept: Collection[str] = ()
 ) -> dict[str, int]:
-    """Find the values that identify nobody, list them in `suppressed_values`, and null them in `people`.
+    """Find the values that identify nobody, list them in `suppressed_values`, and null them in
+    `people`.
 
     Args:
         con: The linkage's own engine, holding `people`.
@@ -106,9 +110,13 @@ def suppress_values(
     )
     con.execute("drop table suppressed_found")
     if kept:
-        con.execute("delete from suppressed_values where list_contains(?, value_digest)", [list(kept)])
+        con.execute(
+            "delete from suppressed_values where list_contains(?, value_digest)", [list(kept)]
+        )
     counts = dict(
-        con.execute("select kind, count(*) from suppressed_values group by kind order by kind").fetchall()
+        con.execute(
+            "select kind, count(*) from suppressed_values group by kind order by kind"
+        ).fetchall()
     )
     if counts:
         _null(con)
@@ -123,7 +131,9 @@ def _null(con: duckdb.DuckDBPyConnection) -> None:
         for column in kind.columns:
             replaced.append(f"case when {column} not in {listed} then {column} end as {column}")
         for column in kind.with_columns:
-            replaced.append(f"case when {kind.columns[0]} not in {listed} then {column} end as {column}")
+            replaced.append(
+                f"case when {kind.columns[0]} not in {listed} then {column} end as {column}"
+            )
     dates = "(select value from suppressed_values where kind = 'birth_date')"
     for column in ("birth_text", "birth_swapped"):
         replaced.append(f"case when birth_text not in {dates} then {column} end as {column}")

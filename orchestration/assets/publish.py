@@ -76,19 +76,19 @@ def build_publish_assets(
     def published_version(
         context: dg.AssetExecutionContext, platform: Platform
     ) -> dg.MaterializeResult:
-        from klantbeeld.identity import commit_profile_ids
+        from klantbeeld.identity import commit_profile_ids, read_pending_profile_ids
 
         started = time.monotonic()
         with platform.warehouse.build() as connection:
             counts = _rows_per_table(connection)
-            fingerprint = _fingerprint_of(connection, context.run_id)
+            # A run of some assets may publish, but only a whole run says what a version is made of.
+            is_whole = context.run.asset_selection is None
+            fingerprint = _fingerprint_of(connection, context.run_id) if is_whole else None
             as_of = connection.execute("select as_of from meta.run_context").fetchone()
-            identities = connection.execute(
-                "select record_id, profile_id from identity.profile_records"
-            ).to_arrow_table()
+            pending = read_pending_profile_ids(connection)
 
         def on_commit(control: sa.Connection, version_id: str) -> None:
-            commit_profile_ids(control, identities, version_id)
+            commit_profile_ids(control, pending, version_id)
             record_published(control, version_id, fingerprint)
 
         version = platform.warehouse.publish(

@@ -1,0 +1,433 @@
+"""The link stage: `intermediate.int_linkage_records -> identity.*` on the build's connection.
+
+Here: reading the input, doing the work in an in-memory engine, writing the tables of schema
+`identity`, and the report. A run in which neither the records, nor the model, nor the official ids
+changed keeps the tables of the last one and imports nothing heavy. Not here: how records are
+linked, and when a version becomes official.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from klantbeeld.control import ControlPlane
+from klantbeeld.identity import charts, preparation, registry
+from klantbeeld.identity.linking import MATCH_KEYS, Linkage, link_people
+from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
+from klantbeeld.identity.profile_ids import (
+    IdCounts,
+    assign_profile_ids,
+    identity_state,
+    read_history,
+)
+from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.settings import Settings
+
+# Raised when the way of linking changes, so that kept results are not taken for today's.
+METHOD: Final = 1
+DETERMINISTIC_KEY: Final = "DETERMINISTIC"
+LARGE_PROFILE: Final = 50
+
+
+@dataclass(frozen=True)
+class LinkReport:
+    """What a linkage did; counts and shares only.
+
+    Attributes:
+        status: `linked`, or `unchanged` when the tables of the last linkage were kept.
+        model_version: The model used.
+        records: Records linked.
+        profiles: Profiles they are in.
+        pairs: Pairs weighed.
+        joined_pairs: Of these, pairs that joined records.
+        refused_pairs: Pairs probable in themselves but contradicted by others.
+        deterministic_pairs: Pairs that a key of the sources joined.
+        conflicted_components: Connected components that held evidence against themselves.
+        largest_profile: Records in the largest profile.
+        matches_per_record: Other records of the same person that a record has.
+        created_ids: New profile ids.
+        merged_ids: Ids whose records went to another.
+        split_ids: New ids that took records from another.
+        revived_ids: Ids that came back.
+        retired_ids: Ids without a record left.
+        moved_records: Records known before that changed profile.
+        known_records: Records known before.
+        suppressed: Values left out of matching, per kind.
+        pairs_by_rule: Pairs that each blocking rule was the first to find.
+        warnings: What a person should look at.
+        seconds: How long it took.
+    """
+
+    status: str
+    model_version: str
+    records: int
+    profiles: int
+    pairs: int
+    joined_pairs: int
+    refused_pairs: int
+    deterministic_pairs: int
+    conflicted_components: int
+    largest_profile: int
+    matches_per_record: float
+    created_ids: int
+    merged_ids: int
+    split_ids: int
+    revived_ids: int
+    retired_ids: int
+    moved_records: int
+    known_records: int
+    suppressed: Mapping[str, int] = field(default_factory=dict)
+    pairs_by_rule: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report by name."""
+        return asdict(self)
+
+
+def link(
+    con: duckdb.DuckDBPyConnection, settings: Settings, control: ControlPlane, run_id: str
+) -> LinkReport:
+    """Link the records of the build and give every record its profile id.
+
+    Args:
+        con: The open build; schema `identity` is written, nothing else.
+        settings: The home's settings.
+        control: The control plane; it is only read.
+        run_id: The run, for the report.
+
+    Returns:
+        What was done.
+    """
+    started = time.monotonic()
+    model = registry.current_model(settings, control)
+    state = identity_state(control)
+    digest = _input_digest(con, settings, model)
+    kept = _kept_report(con, digest, state)
+    if kept is not None:
+        return kept
+
+    records = preparation.read_input(con)
+    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    try:
+        count = preparation.make_people(own, records)
+        suppressed = suppress_values(own, settings.home_key())
+        linkage = link_people(own, model, count, settings.identity.join_probability)
+        record_ids = own.execute("select record_id from people order by id").to_arrow_table()
+        labels = linkage.clusters.labels
+        clusters = pa.table({"record_id": record_ids.column(0), "cluster": labels})
+        history = read_history(control)
+        ids = assign_profile_ids(own, clusters, history, settings.home_key())
+        _make_pairs(own, labels, settings.identity.join_probability)
+        _make_profile_records(own, labels, model.version)
+        report = _report(own, model, linkage, ids, suppressed, count)
+        report = _with_seconds(report, started)
+        _make_report(own, report, run_id, digest, based_on=history.state)
+        _write(con, own)
+        charts.write_linkage_charts(own, settings, model, count)
+    finally:
+        own.close()
+    return report
+
+
+def _input_digest(con: duckdb.DuckDBPyConnection, settings: Settings, model: LinkageModel) -> str:
+    """A digest of all that the outcome depends on, except the official ids; independent of row order."""
+    columns = ", ".join(preparation.COLUMNS)
+    try:
+        row = con.execute(f"""
+            select count(*), bit_xor(digest), sum(digest::hugeint) from (
+                select hash({columns}) as digest from {preparation.INPUT_TABLE}
+            )
+        """).fetchone()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        # The table is missing or incomplete; reading it says so in words.
+        row = None
+    parts = (METHOD, model.version, settings.identity.join_probability, *(row or ()))
+    return ":".join(str(part) for part in parts)
+
+
+def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> LinkReport | None:
+    """The last linkage of this build if it still holds, else None."""
+    try:
+        row = con.execute(
+            "select input_digest, based_on, state_after from identity.linkage_report"
+        ).fetchone()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
+    if row is None or row[0] != digest or state not in row[1:]:
+        return None
+    if state == row[2]:
+        # The ids of this build are official: there is nothing to tell any more.
+        con.execute("delete from identity.profile_id_changes")
+        con.execute(
+            "update identity.linkage_report set based_on = state_after, created_ids = 0, merged_ids = 0, "
+            "split_ids = 0, revived_ids = 0, retired_ids = 0, moved_records = 0, known_records = records"
+        )
+    names = [name for name in LinkReport.__dataclass_fields__ if name not in {"status", "seconds"}]
+    values = con.execute(f"select {', '.join(names)} from identity.linkage_report").fetchone() or ()
+    fields = dict(zip(names, values, strict=True))
+    fields["suppressed"] = dict(fields["suppressed"])
+    fields["pairs_by_rule"] = dict(fields["pairs_by_rule"])
+    fields["warnings"] = tuple(fields["warnings"])
+    return LinkReport(status="unchanged", **fields)
+
+
+def _make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], join: float) -> None:
+    """`pairs`: every weighed pair, once, with what became of it."""
+    con.register("labels", pa.table({"id": np.arange(len(labels)), "label": labels}))
+    con.register(
+        "match_keys", pa.table({"rule": np.arange(len(MATCH_KEYS)), "name": list(MATCH_KEYS)})
+    )
+    con.execute(
+        f"""
+        create or replace table pairs as
+        with every as (
+            select
+                scored_pairs.id_l,
+                scored_pairs.id_r,
+                scored_pairs.match_weight,
+                match_keys.name as match_key
+            from scored_pairs
+            inner join match_keys on match_keys.rule = scored_pairs.rule
+            anti join deterministic_pairs
+                on deterministic_pairs.id_l = scored_pairs.id_l
+                and deterministic_pairs.id_r = scored_pairs.id_r
+            union all
+            select id_l, id_r, null, '{DETERMINISTIC_KEY}' from deterministic_pairs
+        ),
+        judged as (
+            select
+                *,
+                case
+                    when match_weight is null then 1.0
+                    else 1 / (1 + pow(2, -match_weight))
+                end as match_probability
+            from every
+        )
+        select
+            people_l.record_id as record_id_l,
+            people_r.record_id as record_id_r,
+            judged.match_weight,
+            judged.match_probability,
+            judged.match_key,
+            case
+                when judged.match_probability < ? then 'below_threshold'
+                when labels_l.label = labels_r.label then 'joined'
+                else 'refused'
+            end as decision,
+            judged.id_l,
+            judged.id_r,
+            labels_l.label = labels_r.label as is_together
+        from judged
+        inner join people as people_l on people_l.id = judged.id_l
+        inner join people as people_r on people_r.id = judged.id_r
+        inner join labels as labels_l on labels_l.id = judged.id_l
+        inner join labels as labels_r on labels_r.id = judged.id_r
+        """,
+        [join],
+    )
+    con.unregister("labels")
+    con.unregister("match_keys")
+
+
+def _make_profile_records(
+    con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], model_version: str
+) -> None:
+    """`profile_records`: every record, its profile, and how near its nearest fellow is."""
+    sizes = np.bincount(labels, minlength=len(labels))[labels] if len(labels) else labels
+    con.register("sizes", pa.table({"id": np.arange(len(labels)), "cluster_size": sizes}))
+    con.execute(
+        """
+        create or replace table profile_records as
+        with ends as (
+            select id_l as id, match_probability from pairs where is_together
+            union all
+            select id_r, match_probability from pairs where is_together
+        ),
+        nearest as (select id, max(match_probability) as match_probability from ends group by id)
+        select
+            people.record_id,
+            assigned_records.profile_id,
+            sizes.cluster_size,
+            nearest.match_probability,
+            cast(? as varchar) as model_version
+        from people
+        inner join assigned_records on assigned_records.record_id = people.record_id
+        inner join sizes on sizes.id = people.id
+        left join nearest on nearest.id = people.id
+        order by people.record_id
+        """,
+        [model_version],
+    )
+    con.unregister("sizes")
+
+
+def _report(
+    con: duckdb.DuckDBPyConnection,
+    model: LinkageModel,
+    linkage: Linkage,
+    ids: IdCounts,
+    suppressed: dict[str, int],
+    records: int,
+) -> LinkReport:
+    decisions = dict(
+        con.execute("select decision, count(*) from pairs group by decision").fetchall()
+    )
+    row = con.execute(
+        "select count(distinct profile_id), coalesce(max(cluster_size), 0) from profile_records"
+    ).fetchone()
+    profiles, largest = row or (0, 0)
+    return LinkReport(
+        status="linked",
+        model_version=model.version,
+        records=records,
+        profiles=int(profiles),
+        pairs=linkage.pairs,
+        joined_pairs=int(decisions.get("joined", 0)),
+        refused_pairs=int(decisions.get("refused", 0)),
+        deterministic_pairs=linkage.deterministic_pairs,
+        conflicted_components=linkage.clusters.conflicted,
+        largest_profile=int(largest),
+        matches_per_record=round(linkage.matches_per_record, 4),
+        created_ids=ids.created,
+        merged_ids=ids.merged,
+        split_ids=ids.split,
+        revived_ids=ids.revived,
+        retired_ids=ids.retired,
+        moved_records=ids.moved_records,
+        known_records=ids.known_records,
+        suppressed=suppressed,
+        pairs_by_rule={cost.rule: cost.pairs for cost in linkage.rules if cost.pairs},
+        warnings=tuple(_warnings(con, model, linkage, records, int(largest))),
+    )
+
+
+def _warnings(
+    con: duckdb.DuckDBPyConnection,
+    model: LinkageModel,
+    linkage: Linkage,
+    records: int,
+    largest: int,
+) -> list[str]:
+    """What looks degenerate, in words."""
+    found = list(model.metrics.get("warnings", ()))
+    if records < 2:
+        return [*found, f"{records} records: there is nothing to link"]
+    if linkage.pairs == 0 and linkage.deterministic_pairs == 0:
+        found.append("no two records agree on anything that brings records together")
+        return found
+    idle = [
+        rule.name
+        for rule in BLOCKING_RULES
+        if not rule.is_extra
+        and not any(cost.rule == rule.name and cost.largest_block for cost in linkage.rules)
+    ]
+    if idle:
+        found.append("rules without a single pair: " + ", ".join(idle))
+    if linkage.matches_per_record <= 0.011:
+        found.append("hardly a record has a match: the model may not fit these records")
+    if linkage.matches_per_record >= 29:
+        found.append("nearly everything matches: the model may not fit these records")
+    sure = con.execute(
+        "select avg((match_probability between 0.05 and 0.95)::int) from pairs where match_weight is not null"
+    ).fetchone()
+    if sure and sure[0] is not None and sure[0] > 0.4:
+        found.append(f"{sure[0]:.0%} of the pairs are undecided (between 0.05 and 0.95)")
+    if largest > LARGE_PROFILE:
+        found.append(f"the largest profile has {largest} records")
+    return found
+
+
+def _with_seconds(report: LinkReport, started: float) -> LinkReport:
+    fields = dict(vars(report))
+    fields["seconds"] = round(time.monotonic() - started, 2)
+    return LinkReport(**fields)
+
+
+def _make_report(
+    con: duckdb.DuckDBPyConnection, report: LinkReport, run_id: str, digest: str, *, based_on: str
+) -> None:
+    """`linkage_report`: one row of figures, and what the outcome depends on."""
+    row = con.execute(
+        "select count(*), bit_xor(hash(record_id, profile_id)) from assigned_records"
+    ).fetchone()
+    epoch = based_on.split(":", 1)[0]
+    # The official ids after this linkage: what was, and what it makes of it.
+    state_after = f"{epoch}:{_short_hash(con, f'{based_on}|{digest}|{row}')}"
+    columns = {
+        name: ("map" if isinstance(value, dict) else value)
+        for name, value in report.as_dict().items()
+        if name != "status"
+    }
+    plain = {
+        name: value for name, value in columns.items() if value != "map" and name != "warnings"
+    }
+    con.execute(
+        f"""
+        create or replace table linkage_report as
+        select
+            ?::varchar as run_id,
+            {", ".join(f"?::{_sql_type(value)} as {name}" for name, value in plain.items())},
+            map_from_entries(?::struct(k varchar, v bigint)[]) as suppressed,
+            map_from_entries(?::struct(k varchar, v bigint)[]) as pairs_by_rule,
+            ?::varchar[] as warnings,
+            ?::varchar as input_digest,
+            ?::varchar as based_on,
+            ?::varchar as state_after
+        """,
+        [
+            run_id,
+            *plain.values(),
+            [{"k": key, "v": value} for key, value in report.suppressed.items()],
+            [{"k": key, "v": value} for key, value in report.pairs_by_rule.items()],
+            list(report.warnings),
+            digest,
+            based_on,
+            state_after,
+        ],
+    )
+
+
+def _sql_type(value: object) -> str:
+    if isinstance(value, int):
+        return "bigint"
+    return "double" if isinstance(value, float) else "varchar"
+
+
+def _short_hash(con: duckdb.DuckDBPyConnection, text: str) -> str:
+    row = con.execute("select left(sha256(?), 32)", [text]).fetchone()
+    return str(row[0]) if row else ""
+
+
+_TABLES: Final = {
+    "profile_records": "from profile_records",
+    "pairs": """
+        select record_id_l, record_id_r, match_weight, match_probability, match_key, decision
+        from pairs order by record_id_l, record_id_r
+    """,
+    "suppressed_values": "select kind, value_digest, records, reason from suppressed_values",
+    "profile_id_changes": "from profile_id_changes",
+    "current_profile_ids": "from current_profile_ids",
+    "linkage_report": "from linkage_report",
+}
+
+
+def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection) -> None:
+    """Replace the tables of schema `identity`, all or none."""
+    con.execute("begin")
+    try:
+        con.execute("create schema if not exists identity")
+        for name, query in _TABLES.items():
+            con.register("identity_table", own.execute(query).to_arrow_table())
+            con.execute(f"create or replace table identity.{name} as from identity_table")
+            con.unregister("identity_table")
+        con.execute("commit")
+    except BaseException:
+        con.execute("rollback")
+        raise

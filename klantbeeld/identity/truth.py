@@ -1,0 +1,59 @@
+"""Measuring the linkage of a build against people who are known: the demo's, or labels of one's
+own.
+
+Here: bringing a truth file to record ids. Not here: the figures (`evaluation`). The truth is read
+after the fact and never by anything that links.
+"""
+
+import duckdb
+
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity.evaluation import Quality, evaluate_clusters
+from klantbeeld.records import keyed_hash_sql
+from klantbeeld.settings import Settings
+
+_COLUMNS = ("source", "entity", "natural_key", "person_id")
+
+
+def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | None:
+    """Quality of `identity.profile_records` against `identity.truth_file`; None where no truth is
+    known.
+
+    The truth is a Parquet file of source, entity, natural_key and person_id. A natural key that is
+    an e-mail address stands for its keyed hash, as in record ids.
+
+    Raises:
+        KlantbeeldError: The truth file is not usable, or nothing is linked yet.
+    """
+    path = settings.identity.truth_file
+    if path is None or not path.exists():
+        return None
+    key = "replace(replace(cast(natural_key as varchar), '%', '%25'), ':', '%3A')"
+    hashed = keyed_hash_sql("lower(trim(natural_key))", home_key="$home_key")
+    try:
+        truth = con.execute(
+            f"""
+            select
+                source || ':' || entity || ':'
+                    || case when contains(natural_key, '@') then {hashed} else {key} end as record_id,
+                cast(person_id as varchar) as cluster
+            from read_parquet($path)
+            """,
+            {"home_key": settings.home_key().hex(), "path": str(path)},
+        ).to_arrow_table()
+    except (duckdb.Error, OSError) as error:
+        raise KlantbeeldError(
+            f"the truth file {path} cannot be used: {str(error).splitlines()[0]}",
+            f"It is a Parquet file with the columns {', '.join(_COLUMNS)}.",
+        ) from None
+    con.register("identity_truth", truth)
+    try:
+        return evaluate_clusters(
+            con,
+            "(select record_id, profile_id as cluster from identity.profile_records)",
+            "identity_truth",
+        )
+    except duckdb.CatalogException:
+        raise KlantbeeldError("nothing is linked yet", "Run `klantbeeld run`.") from None
+    finally:
+        con.unregister("identity_truth")
