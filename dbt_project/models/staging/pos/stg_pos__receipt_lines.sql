@@ -11,10 +11,10 @@ renamed as (
         cast(regel as integer) as line_number,
         {{ clean_text('klantkaart') }} as loyalty_number,
 
-        -- where and when: a till knows its local clock only
+        -- where and when: a till knows its local clock only; without a usable time the day is what is known
         cast(filiaal as varchar) as store_code,
         cast(kassa as varchar) as register_code,
-        {{ local_to_utc("datum || ' ' || tijd") }} as sold_at,
+        {{ local_to_utc("coalesce(try_cast(datum || ' ' || tijd as timestamp), cast(datum as timestamp))") }} as sold_at,
 
         -- what
         {{ clean_text('artikel') }} as product_sku,
