@@ -1,7 +1,7 @@
-"""How a raw table is described: explicit keys, types, and what happens when the source changes its shape.
+"""How a raw table is described: keys, types, and what happens when the source changes.
 
-A contract is data. Validation makes its SQL from it, dlt gets its hints from it, and the empty raw tables
-that dbt may count on are made from it, so the three cannot disagree.
+A contract is data. Validation makes its SQL from it, dlt gets its hints from it, and the empty raw
+tables that dbt may count on are made from it, so the three cannot disagree.
 """
 
 from dataclasses import dataclass
@@ -119,6 +119,7 @@ class Table:
         is_incremental: Whether the reader asks the source by that cursor.
         notation: How dates and numbers are written, where they come as text.
         new_columns: What happens to columns that are not in this contract.
+        ignored: Columns of the source that are known and not wanted.
         is_sparse: Rows leave out what they have no value for, so an absent column says nothing.
         from_files: Rows carry the file and line they were read from (`_file`, `_line`).
         newest_wins: A row older than the one already loaded is dropped. Right for files, which may
@@ -133,6 +134,7 @@ class Table:
     is_incremental: bool = False
     notation: Notation = Notation.ISO
     new_columns: NewColumns = NewColumns.KEEP_OUT
+    ignored: tuple[str, ...] = ()
     is_sparse: bool = False
     from_files: bool = False
     newest_wins: bool = False
@@ -166,7 +168,7 @@ class Table:
 
     @property
     def hints(self) -> dict[str, dict[str, Any]]:
-        """dlt's column hints."""
+        """Dlt's column hints."""
         hints = {column.name: column.hint for column in self.all_columns}
         for name in self.key:
             hints[name]["nullable"] = False
@@ -186,8 +188,9 @@ class Table:
 def landed_files(source: str) -> Table:
     """The table that says which landed files this build holds.
 
-    It is loaded in the same package as their rows. The manifest in the control plane outlives the build, so
-    it cannot say this: after the build is made anew, all landed files are to be read again.
+    It is loaded in the same package as their rows. The manifest in the control plane outlives the
+    build, so it cannot say this: after the build is made anew, all landed files are to be read
+    again.
     """
     return Table(
         source=source,

@@ -18,8 +18,9 @@ _RETRY = RetryPolicy(attempts=4, base_seconds=0.5, cap_seconds=8.0, longest_wait
 class CheckedSession(requests.Session):
     """Sends through a guarded session, and raises for a status that is not a success.
 
-    dlt raises from a hook that runs inside `send`: a 429 or a 401 would be an exception before the guarded
-    session could wait or renew its token. So the hook is taken off, and the last answer is checked here.
+    dlt raises from a hook that runs inside `send`: a 429 or a 401 would be an exception before the
+    guarded session could wait or renew its token. So the hook is taken off, and the last answer is
+    checked here.
     """
 
     def __init__(

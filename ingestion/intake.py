@@ -2,12 +2,13 @@
 
     with Intake(...) as intake:
         intake.resource(table, read)      # dlt resource: read -> validate -> what is to be loaded
-        ... dlt extracts ...              # cursors move in dlt's state, which is loaded with the rows
-        intake.detach()                   # the build is dlt's now
+        ... dlt extracts ...              # cursors move in dlt's state, which is loaded with the
+        rows intake.detach()                   # the build is dlt's now
 
-A reader is a function `read(load: TableLoad)`. It asks `load.since` where to begin, hands over what it finds
-(`load.rows.add_rows`, `add_documents`, `delete`, `keep_only`) and may keep something for the next load in
-`load.state`, as its last act: what it keeps is committed with the rows, or not at all.
+A reader is a function `read(load: TableLoad)`. It asks `load.since` where to begin, hands over what
+it finds (`load.rows.add_rows`, `add_documents`, `delete`, `keep_only`) and may keep something for
+the next load in `load.state`, as its last act: what it keeps is committed with the rows, or not at
+all.
 """
 
 import shutil
@@ -35,6 +36,8 @@ from klantbeeld.settings import Settings
 
 # How far a source's clock may run ahead of ours before its times are not believed.
 CLOCK_TOLERANCE = timedelta(days=1)
+# Where a reader's own state is in that of its dlt resource, beside dlt's cursor.
+_KEPT = "reader"
 _MOMENT = pa.timestamp("us", tz="UTC")
 
 
@@ -137,9 +140,11 @@ class Intake:
         import dlt
 
         table = self._with_policy(table)
-        if table.is_incremental:
-            cursor = dlt.sources.incremental(
-                table.cursor,
+        # dlt drops rows from before its cursor, so a reload goes without; the cursor stays where it
+        # is.
+        if table.is_incremental and not self._reload:
+            cursor: Any = dlt.sources.incremental(
+                str(table.cursor),
                 lag=lag.total_seconds(),
                 # The keys of deleted rows go along without one.
                 on_cursor_value_missing="include",
@@ -173,7 +178,8 @@ class Intake:
         """A dlt resource that remembers, in the build itself, which files it holds.
 
         Args:
-            files: Per table, the files that are loaded into it. This resource comes after the tables.
+            files: Per table, the files that are loaded into it. This resource comes after the
+            tables.
         """
         import dlt
 
@@ -300,7 +306,7 @@ class Intake:
             table=table,
             rows=validator,
             since=None if self._reload else since,
-            state={} if self._reload else dict(state),
+            state={} if self._reload else dict(state.get(_KEPT, {})),
             at=self.at,
         )
         try:
@@ -314,8 +320,9 @@ class Intake:
             self.failures[table.name] = error
             validator.close()
             return
-        # The cursor moves with the load, so this comes before it. Killed in between, the load reads the
-        # same rows once more and recognises them; a row that turns out bad again is opened again.
+        # The cursor moves with the load, so this comes before it. Killed in between, the load reads
+        # the same rows once more and recognises them; a row that turns out bad again is opened
+        # again.
         self.new_quarantined += quarantine.record(
             self.control, self._source, outcome.quarantined, run_id=self._run_id, at=self.at
         )
@@ -325,9 +332,8 @@ class Intake:
         self.notes += outcome.notes
         yield from validator.batches()
         validator.close()
-        if load.state != state:
-            state.clear()
-            state.update(load.state)
+        if load.state != state.get(_KEPT, {}):
+            state[_KEPT] = load.state
 
     def _with_policy(self, table: Table) -> Table:
         policy = self._config.new_columns.get(table.name)

@@ -1,16 +1,16 @@
 """The landing folder: files are copied into the home, with a manifest, before anybody reads them.
 
-Their senders do not keep them, so these copies are what a rebuild reads. The manifest (`landing_files` in
-the control plane) says what has been received; which of it a build holds, the build says itself
-(`raw_<source>.landed_files`).
+Their senders do not keep them, so these copies are what a rebuild reads. The manifest
+(`landing_files` in the control plane) says what has been received; which of it a build holds, the
+build says itself (`raw_<source>.landed_files`).
 
     <folder>/<name>  ->  <home>/landing/<source>/<name>.<first digits of its digest>
 
 * A file is known by name, size and time of change; nothing known is opened again.
 * The same name with other content is a new version, landed beside the old one and merged by key.
-* A file whose last line has no end may still be written: it is left alone until it has not changed for
-  `settle_seconds`, and then read whole. A last line that is cut off is then quarantined, and superseded as
-  soon as a longer version of the file arrives.
+* A file whose last line has no end may still be written: it is left alone until it has not changed
+  for `settle_seconds`, and then read whole. A last line that is cut off is then quarantined, and
+  superseded as soon as a longer version of the file arrives.
 """
 
 import hashlib
@@ -186,7 +186,7 @@ class Landing:
             return False
 
     def _copy(self, name: str, path: Path, stat: os.stat_result) -> tuple[str, int]:
-        """Copy a file under the name that its content gives it; digest and size of what was copied."""
+        """Copy a file under the name its content gives it; digest and size of the copy."""
         target_folder = private_dir((self._folder / name).parent)
         temporary = target_folder / f".{Path(name).name}.part"
         digest, size = hashlib.sha256(), 0

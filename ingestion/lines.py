@@ -1,8 +1,9 @@
 """Text files as Arrow lines, whatever bytes they hold.
 
-Each line stands by itself, so nothing in one line can spoil another. A file is read as UTF-8; a file that is not
-UTF-8 is read as Latin-1 (in its Windows form, which is what tills write) if that leaves fewer lines
-unread. A line that cannot be read is null here, with a printable form of its bytes beside it.
+Each line stands by itself, so nothing in one line can spoil another. A file is read as UTF-8; a
+file that is not UTF-8 is read as Latin-1 (in its Windows form, which is what tills write) if that
+leaves fewer lines unread. A line that cannot be read is null here, with a printable form of its
+bytes beside it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ def _split(whole: pa.Array) -> pa.Array:
 
 
 def _decode(data: bytes) -> tuple[pa.Array, pa.Array]:
-    """Text of a file's lines that are not all UTF-8, and a printable form of those that cannot be read."""
+    """Text of lines that are not all UTF-8, and a printable form of those that cannot be read."""
     import duckdb
 
     lines = _split(pa.array([data], pa.large_binary()))

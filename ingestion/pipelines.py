@@ -3,9 +3,10 @@
     load_source("shop", ...)
         finish what a killed load left -> read and validate (dlt extract) -> load -> report
 
-A load can be killed anywhere. Cursors and delta links live in dlt's state, which is part of the package
-that holds the rows; a package that was not finished is finished by the next load, and one that cannot be
-finished is set aside with the state as it was before it, so that its rows are read again.
+A load can be killed anywhere. Cursors and delta links live in dlt's state, which is part of the
+package that holds the rows; a package that was not finished is finished by the next load, and one
+that cannot be finished is set aside with the state as it was before it, so that its rows are read
+again.
 """
 
 import importlib
@@ -78,8 +79,8 @@ def replay_quarantine(
 ) -> list[LoadReport]:
     """Validate the rows in quarantine again, and load those that are good now.
 
-    Rows become good when the rules change: a contract is corrected, a new notation is understood. What a
-    source corrects comes with the ordinary load.
+    Rows become good when the rules change: a contract is corrected, a new notation is understood.
+    What a source corrects comes with the ordinary load.
 
     Args:
         settings: The home's settings.
@@ -159,9 +160,9 @@ def _ensure(connection: Any, table: "Table", existing: dict[str, str] | None) ->
             )
         elif kind != column.sql_type:
             raise KlantbeeldError(
-                f"{table.schema}.{table.name}.{column.name} is {kind} in the build and {column.sql_type}"
-                " in its contract",
-                "Build anew: remove the home's `build` folder and run; all is read from the sources again.",
+                f"{table.schema}.{table.name}.{column.name} is {kind} in the build and"
+                f" {column.sql_type} in its contract",
+                "Build anew: remove the home's `build` folder; the next run reads all sources again.",
             )
 
 
@@ -243,10 +244,27 @@ def _run(pipeline: Any, source: Any, intake: "Intake", name: str) -> None:
     failpoint(f"ingestion.{name}.extracted")
     while pipeline.has_pending_data:
         _step(pipeline.normalize, name, "preparing")
+        _verify(pipeline, intake)
         failpoint(f"ingestion.{name}.normalized")
         _step(pipeline.load, name, "loading")
     failpoint(f"ingestion.{name}.loaded")
     intake.settle()
+
+
+def _verify(pipeline: Any, intake: "Intake") -> None:
+    """What dlt is about to load is what validation let through, row for row.
+
+    Raises:
+        DoesNotBalance: It is not; nothing is loaded.
+    """
+    handed_on = pipeline.last_trace.last_normalize_info.row_counts
+    for table, outcome in intake.outcomes.items():
+        expected = outcome.counts.rows_loaded + outcome.counts.rows_deleted
+        if handed_on.get(table, 0) != expected:
+            pipeline.abort_packages()
+            raise DoesNotBalance(
+                f"{table}: {expected} rows are valid, {handed_on.get(table, 0)} reach the load"
+            )
 
 
 def _finish_pending(pipeline: Any, name: str) -> list[str]:
@@ -262,10 +280,11 @@ def _finish_pending(pipeline: Any, name: str) -> list[str]:
         _step(pipeline.abort_packages, name, "setting aside")
         if pipeline.has_pending_data:
             shutil.rmtree(pipeline.working_dir, ignore_errors=True)
-        return [
-            f"a load that an earlier run left unfinished could not be finished and was set aside;"
+        note = (
+            "a load that an earlier run left unfinished could not be finished and was set aside;"
             f" its rows are read again ({error.message})"
-        ]
+        )
+        return [note]
     return ["finished a load that an earlier run was stopped in"]
 
 
@@ -282,7 +301,7 @@ def _step(step: Any, name: str, doing: str) -> None:
                 raise cause from None
         raise KlantbeeldError(
             f"{name}: {doing} failed ({type(causes[-1]).__name__})",
-            "The next run tries again from where the last load ended; `klantbeeld doctor` says more.",
+            "The next run tries again from where the last load ended.",
         ) from None
 
 
@@ -336,7 +355,7 @@ def _sentence(counts: TableCounts) -> str:
 
 
 def _record(control: ControlPlane, report: LoadReport, run_id: str) -> None:
-    """Keep the report in the control plane; a load repeated within a run replaces the earlier one."""
+    """Keep the report in the control plane; a load repeated in a run replaces the earlier one."""
     at = datetime.now(UTC)
     message = " | ".join(part for part in (report.message, report.hint, *report.notes) if part)
     with control.begin() as connection:
@@ -397,7 +416,7 @@ def _pipeline(name: str, settings: Settings) -> Iterator[Any]:
 
 
 def _sweep(working: Path) -> None:
-    """Remove what holds rows and is not needed: finished packages, the trace, a broken-off reading."""
+    """Remove what holds rows and is not needed: finished packages, the trace, half a reading."""
     rests = [*working.glob("load/loaded/*"), *working.glob("load/new/*")]
     rests += [path for path in working.glob("normalize/*") if path.name != "extracted"]
     for folder in rests:

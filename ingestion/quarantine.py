@@ -1,7 +1,7 @@
 """Quarantine: rows that could not be loaded, kept in the control plane until they can be.
 
-A row's id follows from its source, table, position and content, so that the same row seen again is the
-same quarantine row (only `last_seen_at` moves), whatever run or rebuild comes across it.
+A row's id follows from its source, table, position and content, so that the same row seen again is
+the same quarantine row (only `last_seen_at` moves), whatever run or rebuild comes across it.
 """
 
 import hashlib
@@ -26,7 +26,8 @@ def record(
 ) -> int:
     """Keep the rows of one table; how many of them are new (or back).
 
-    Quarantined rows are the exception, and they go to the control plane one by one: this is no hot path.
+    Quarantined rows are the exception, and they go to the control plane one by one: this is no hot
+    path.
     """
     rows = {}
     for row in quarantined.rows.to_pylist():

@@ -1,7 +1,7 @@
 """Quarantined rows as a source: what was set aside goes through validation again.
 
-A payload is kept in the form in which validation took it: a line under its header, a JSON document, or the digest
-of a landed file. So the same rules read it, and the same counts balance.
+A payload is kept in the form in which validation took it: a line under its header, a JSON document,
+or the digest of a landed file. So the same rules read it, and the same counts balance.
 """
 
 from collections.abc import Iterator

@@ -15,9 +15,10 @@ class DoesNotBalance(AssertionError):
 class TableCounts:
     """What became of the rows of one raw table in one load.
 
-    `rows_read = rows_loaded + rows_unchanged + rows_quarantined + rows_deduplicated`, exactly. Deduplicated
-    are rows that a later row of the same key, or the deletion of that key, made void. Deleted are rows that
-    were in the raw table and are gone at the source; they were not read, so they are not in the sum.
+    `rows_read = rows_loaded + rows_unchanged + rows_quarantined + rows_deduplicated`, exactly.
+    Deduplicated are rows that a later row of the same key, or the deletion of that key, made void.
+    Deleted are rows that were in the raw table and are gone at the source; they were not read, so
+    they are not in the sum.
     """
 
     rows_read: int = 0

@@ -3,11 +3,12 @@
 Everything here is SQL over Arrow, a batch at a time; no Python touches a row.
 
     batch (rows, documents or lines) -> typed, each row with its problem or none
-    finish: problems -> quarantine;  same key twice -> the latest;  same as in the raw table -> unchanged
+    finish: problems -> quarantine;  same key twice -> the latest;  same as in the raw table ->
+    unchanged
             the rest, and the keys that are gone, -> dlt
 
-dlt cannot do this itself: a null key fails its load and every later one, `discard_row` leaves no trace,
-and it compares nothing with what is already there.
+dlt cannot do this itself: a null key fails its load and every later one, `discard_row` leaves no
+trace, and it compares nothing with what is already there.
 """
 
 import json
@@ -96,7 +97,8 @@ class TableValidator:
     """Collects what a source says of one table, and sorts it out when the source has said all.
 
     Args:
-        connection: An in-memory DuckDB with the time zone UTC, the build attached read-only as `build`,
+        connection: An in-memory DuckDB with the time zone UTC, the build attached read-only as
+        `build`,
             and the variable `home_key`.
         table: The contract.
         latest: No cursor may lie after this: one row dated 2099 would hide all that follows.
@@ -130,8 +132,8 @@ class TableValidator:
         columns = ", ".join(f'"{c.name}" {c.sql_type}' for c in table.columns)
         connection.execute(
             f'create or replace table {self._typed} ({columns}, "{FILE}" varchar, "{LINE}" bigint,'
-            " __seq bigint, __problem varchar, __payload varchar, __key varchar, __position varchar,"
-            " __void boolean)"
+            " __seq bigint, __problem varchar, __payload varchar, __key varchar,"
+            " __position varchar, __void boolean)"
         )
 
     @property
@@ -160,7 +162,7 @@ class TableValidator:
         lines: pa.Array | None = None,
         raw: pa.Array | None = None,
     ) -> None:
-        """Take JSON documents as text, one object each; null is a document that could not be decoded.
+        """Take JSON documents as text, one object each; null is one that could not be decoded.
 
         Args:
             documents: The documents.
@@ -182,7 +184,8 @@ class TableValidator:
             " or contains(document, '\\u0000') then 'undecodable: not text'"
             f" when strlen(document) > {MAX_ROW_BYTES} then 'oversized: the row is too long'"
             " when not json_valid(document) then 'truncated: not a whole JSON object'"
-            " when json_type(document) <> 'OBJECT' then 'wrong type: not a JSON object' end as broken"
+            " when json_type(document) <> 'OBJECT' then 'wrong type: not a JSON object'"
+            " end as broken"
             " from batch"
         )
         keys = self._con.execute(
@@ -238,11 +241,14 @@ class TableValidator:
         if not len(lines):
             return
         self._see(header)
+        width = len(header)
         self._register(pa.table({"text": lines, "file": files, "line": numbers, "raw": raw}))
         self._con.execute(
-            # Fields in quotes only where the whole line reads that way; else a quote is just a sign.
+            # Fields in quotes only where the whole line reads that way; else a quote is just a
+            # sign.
             "create or replace temp table parsed as"
-            f" with matched as (select *, case when contains(text, '\"') and strlen(text) <= {MAX_ROW_BYTES}"
+            " with matched as (select *, case"
+            f"   when contains(text, '\"') and strlen(text) <= {MAX_ROW_BYTES}"
             f"   then regexp_extract_all(text, '{_CSV_FIELD}', 1) end as quoted from batch),"
             " split as (select *, case"
             "   when quoted is not null and list_sum(list_transform(quoted, lambda f: length(f)))"
@@ -251,10 +257,13 @@ class TableValidator:
             "     then replace(f[2:-2], '\"\"', '\"') else f end)"
             "   else string_split(text, ';') end as fields from matched)"
             " select file, line, raw, text, fields, case"
-            f"   when text is null or regexp_matches(text, '{_CONTROL}') then 'undecodable: not text'"
+            f"   when text is null or regexp_matches(text, '{_CONTROL}')"
+            "   then 'undecodable: not text'"
             f"   when strlen(text) > {MAX_ROW_BYTES} then 'oversized: the line is too long'"
-            f"   when len(fields) < {len(header)} then 'truncated line: ' || len(fields) || ' of {len(header)} columns'"
-            f"   when len(fields) > {len(header)} then 'too many columns: ' || len(fields) || ' instead of {len(header)}'"
+            f"   when len(fields) < {width}"
+            f"   then 'truncated line: ' || len(fields) || ' of {width} columns'"
+            f"   when len(fields) > {width}"
+            f"   then 'too many columns: ' || len(fields) || ' instead of {width}'"
             " end as broken from split"
         )
         fields = {
@@ -308,7 +317,8 @@ class TableValidator:
     def keep_only(self, keys: pa.Table) -> None:
         """Say which keys exist at the source: every other row of the raw table was deleted there.
 
-        A row that was read before the keys were is let be; the next load sees whether it is still there.
+        A row that was read before the keys were is let be; the next load sees whether it is still
+        there.
         """
         self._prepare_gone()
         self._con.register("keys_batch", keys)
@@ -354,7 +364,8 @@ class TableValidator:
         """Sort out all that was handed in; then `batches` gives what is to be loaded.
 
         Args:
-            open_quarantine: Earlier rows of this table in quarantine: quarantine_id, row_key, position.
+            open_quarantine: Earlier rows of this table in quarantine: quarantine_id, row_key,
+            position.
 
         Raises:
             KlantbeeldError: A column without which no row can be loaded is gone at the source.
@@ -382,13 +393,14 @@ class TableValidator:
         )
 
     def batches(self) -> Iterator[pa.Table]:
-        """What is to be loaded: rows that are new or changed, and the keys of those that are gone."""
+        """What is to be loaded: rows that are new or changed, and keys of those that are gone."""
         parts = []
         names = [column.name for column in self.table.columns] + list(self._extra.values())
         place = [FILE, LINE] if self.table.from_files else []
         if self._has_winners:
             parts.append(
-                f'select {_list(names + place)}, "{DIGEST}", $loaded_at::timestamptz as "{LOADED_AT}",'
+                f'select {_list(names + place)}, "{DIGEST}",'
+                f' $loaded_at::timestamptz as "{LOADED_AT}",'
                 f' false as "{DELETED}" from {self._winners}'
             )
         if self._has_gone:
@@ -495,10 +507,13 @@ class TableValidator:
             f" typed as (select *, {', '.join(typed)} from source),"
             f" complete as (select *{''.join(', ' + d for d in derived)} from typed),"
             " checked as (select *, case when __broken is not null then __broken"
-            f"   when {any_problem} then concat_ws('; ', {checks or 'null'}) end as __problem from complete)"
+            f"   when {any_problem} then concat_ws('; ', {checks or 'null'}) end as __problem"
+            "   from complete)"
             f' select {_list(names)}, __file as "{FILE}", __line as "{LINE}", __seq, __problem,'
-            f"   case when __problem is not null then left(__whole, {MAX_PAYLOAD_BYTES}) end as __payload,"
-            f"   case when __broken is null then {key} end as __key, {position} as __position from checked",
+            "   case when __problem is not null"
+            f"   then left(__whole, {MAX_PAYLOAD_BYTES}) end as __payload,"
+            f"   case when __broken is null then {key} end as __key,"
+            f"   {position} as __position from checked",
             {"latest": self._latest} if table.cursor else None,
         )
         self._con.unregister("batch")
@@ -567,6 +582,7 @@ class TableValidator:
         """Earlier quarantine rows whose key now loads, or whose place now says something else."""
         if open_quarantine is None or not open_quarantine.num_rows:
             return []
+        key = " || '|' || ".join(f'g."{name}"::varchar' for name in self.table.key)
         self._con.register("open_rows", open_quarantine)
         found = self._con.execute(
             "select quarantine_id from open_rows o where exists"
@@ -577,8 +593,7 @@ class TableValidator:
             "   and t.__position = o.position and o.position <> '-'"
             "   and (t.__payload is distinct from o.payload))"
             + (
-                f" or exists (select 1 from {self._gone} g where"
-                f" {' || chr(124) || '.join(f'g.{name}::varchar' for name in self.table.key)} = o.row_key)"
+                f" or exists (select 1 from {self._gone} g where {key} = o.row_key)"
                 if self._has_gone
                 else ""
             )
@@ -588,6 +603,7 @@ class TableValidator:
 
     def _see(self, names: Sequence[str]) -> None:
         """Note which columns the source has; with policy `evolve`, make room for new ones."""
+        names = [name for name in names if name not in self.table.ignored]
         self._seen.update(names)
         if self.table.new_columns is not Policy.EVOLVE:
             return
@@ -614,8 +630,10 @@ class TableValidator:
         gone = [c.source_name for c in self._essential() if c.source_name not in self._seen]
         if gone:
             raise KlantbeeldError(
-                f"{self.table.name}: the source no longer has {', '.join(gone)}, without which no row can be loaded",
-                f"If it was renamed, set `origin` in ingestion/sources/{self.table.source}/contracts.py.",
+                f"{self.table.name}: the source no longer has {', '.join(gone)},"
+                " without which no row can be loaded",
+                "If it was renamed, set `origin` in"
+                f" ingestion/sources/{self.table.source}/contracts.py.",
             )
 
     def _shape_notes(self) -> list[str]:
@@ -628,18 +646,20 @@ class TableValidator:
         kept_out = sorted(self._seen - known - set(self._extra))
         if kept_out:
             notes.append(
-                f"{table.name}: new at the source and kept out: {', '.join(kept_out)}. To load it, add a"
-                f' Column to {where}, or set new_columns.{table.name} = "evolve" in [sources.{table.source}].'
+                f"{table.name}: new at the source and kept out: {', '.join(kept_out)}. To load it,"
+                f' add a Column to {where}, or set new_columns.{table.name} = "evolve" in'
+                f" [sources.{table.source}]."
             )
         if self._extra:
             notes.append(
-                f"{table.name}: new at the source and loaded as text: {', '.join(sorted(self._extra.values()))}."
-                f" Give it a type in {where}."
+                f"{table.name}: new at the source and loaded as text:"
+                f" {', '.join(sorted(self._extra.values()))}. Give it a type in {where}."
             )
         vanished = sorted(known - self._seen)
         if vanished and not table.is_sparse:
             notes.append(
-                f"{table.name}: gone at the source and now empty in what is loaded: {', '.join(vanished)}."
+                f"{table.name}: gone at the source and now empty in what is loaded:"
+                f" {', '.join(vanished)}."
             )
         return notes
 

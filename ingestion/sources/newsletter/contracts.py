@@ -1,7 +1,7 @@
 """The raw tables of the newsletter tool.
 
-A subscriber's key at the sender is the e-mail address. It is personal data, so the key here is a keyed hash
-of it, and so it is on every row that names a subscriber.
+A subscriber's key at the sender is the e-mail address. It is personal data, so the key here is a
+keyed hash of it, and so it is on every row that names a subscriber.
 """
 
 from ingestion.contracts import Column, Kind, Table

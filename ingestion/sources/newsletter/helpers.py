@@ -53,7 +53,7 @@ class Newsletter:
             load.state[_DELETED_UNTIL] = pc.max(deletions["deleted_at"]).as_py().isoformat()
 
     def _deleted(self, since: datetime | None) -> pa.Table:
-        """Deletions as subscriber_key and deleted_at; read once for all tables that ask the same."""
+        """Deletions as subscriber_key and deleted_at; read once for all who ask the same."""
         if since not in self._deletions:
             found = self._intake.validator(DELETIONS, compare=False)
             for page in self._pages(DELETIONS.name, since):

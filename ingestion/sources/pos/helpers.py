@@ -13,11 +13,11 @@ _HEADER_BYTES = 4_096
 
 
 class WrongHeader(ValueError):
-    """The first line is not what the contract needs; the message says why, without quoting the file."""
+    """The first line is not what the contract needs; the message quotes nothing of the file."""
 
 
 def read_files(intake: Intake, files: list[LandedFile], max_bytes: int, load: TableLoad) -> None:
-    """Hand all lines of landed files to validation; a file that is none is quarantined as a whole."""
+    """Hand all lines of landed files to validation; what is no till file is quarantined whole."""
     readable = _readable(intake, load, files, max_bytes)
     # Files come in order of arrival, and the header of nearly all of them is the same.
     for header, run in groupby(readable, key=lambda found: found[0]):

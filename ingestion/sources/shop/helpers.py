@@ -1,7 +1,7 @@
 """Reading the shop's tables through dlt's `sql_database`, and seeing what was deleted.
 
-Every column is asked for as text. The contract gives it its type, so that one value that PostgreSQL allows and
-nobody expects (a date `infinity`, a number `NaN`) costs one row and not the table.
+Every column is asked for as text. The contract gives it its type, so that one value that PostgreSQL
+allows and nobody expects (a date `infinity`, a number `NaN`) costs one row and not the table.
 """
 
 import time
@@ -78,9 +78,8 @@ class Shop:
             ).one()
             if (int(count), int(total), int(squares)) == load.rows.fingerprint(key):
                 return
-        from dlt.sources.sql_database import sql_table
-
         import pyarrow as pa
+        from dlt.sources.sql_database import sql_table
 
         metadata = sa.MetaData(schema=self._config.database_schema)
         sa.Table(name, metadata, sa.Column(key, sa.BigInteger))
@@ -110,8 +109,8 @@ class Shop:
                     ),
                     {"schema": self._config.database_schema},
                 )
-                for table, column in found:
-                    self._columns.setdefault(table, []).append(column)
+                for table, column in found.tuples():
+                    self._columns.setdefault(str(table), []).append(str(column))
         if name not in self._columns:
             raise KlantbeeldError(
                 f"{name}: there is no such table in schema {self._config.database_schema}",

@@ -18,7 +18,7 @@ from ingestion.sources.web.settings import WebSettings
 SETTINGS = WebSettings
 FROM_FILES = True
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "web", "read_files"]
+__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "read_files", "web"]
 
 
 @dlt.source(name="web", max_table_nesting=0)
