@@ -355,25 +355,45 @@ def test_what_cannot_be_read_is_refused(crm: Crm, path: str, status: int, code: 
 
 
 def test_a_delta_link_tells_what_changed_and_what_is_gone(crm: Crm) -> None:
-    gone, changed = crm.new_contact(lastname="Weg"), crm.new_contact(lastname="Oud")
+    gone = [crm.new_contact(lastname="Weg") for _ in range(3)]
+    changed = crm.new_contact(lastname="Oud")
     rows, delta = crm.everything("contacts?$select=lastname", "odata.track-changes")
-    assert {gone, changed} <= {row["contactid"] for row in rows}
+    assert {*gone, changed} <= {row["contactid"] for row in rows}
     assert crm.everything(delta)[0] == []
 
     crm.call("PATCH", f"contacts({changed})", json={"lastname": "Nieuw"})
-    crm.call("DELETE", f"contacts({gone})")
+    for row_id in gone:
+        crm.call("DELETE", f"contacts({row_id})")
     added = [crm.new_contact(lastname="Erbij") for _ in range(3)]
-    for prefer in ("", "odata.maxpagesize=1", "odata.maxpagesize=4"):
-        found, newer = crm.everything(delta, prefer)
-        assert [row["lastname"] for row in found[:4]] == ["Nieuw", "Erbij", "Erbij", "Erbij"]
-        assert found[4] == {
-            "@odata.context": f"{crm.home}/api/data/v9.2/$metadata#contacts/$deletedEntity",
-            "id": gone,
-            "reason": "deleted",
-        }
-        assert len(found) == 5
-    assert {row["contactid"] for row in found[1:4]} == set(added)
-    assert crm.everything(newer)[0] == []
+    # Of 4 rows and 3 deletions: page ends within the rows, between the two, within the deletions.
+    for size in (1, 2, 4, 5, 6, 7, 8):
+        found, newer = crm.everything(delta, f"odata.maxpagesize={size}")
+        assert [row.get("contactid") for row in found[:4]] == [changed, *added]
+        assert [row.get("id") for row in found[4:]] == gone
+        assert crm.everything(newer)[0] == []
+    assert found[0]["lastname"] == "Nieuw"
+    assert found[4] == {
+        "@odata.context": f"{crm.home}/api/data/v9.2/$metadata#contacts/$deletedEntity",
+        "id": gone[0],
+        "reason": "deleted",
+    }
+    assert crm.get(delta.replace("contacts?", "contacts/$count?")).text == "7"
+
+
+def test_a_delta_link_holds_while_others_write(crm: Crm) -> None:
+    """Pages of one delta, and the delta after it, together tell every change."""
+    _, delta = crm.everything("contacts?$select=lastname", "odata.track-changes")
+    first = [crm.new_contact() for _ in range(4)]
+    page = crm.get(delta, "odata.maxpagesize=2").json()
+    crm.call("PATCH", f"contacts({first[0]})", json={"lastname": "Al gezien"})
+    crm.call("PATCH", f"contacts({first[3]})", json={"lastname": "Nog niet gezien"})
+    crm.call("DELETE", f"contacts({first[2]})")
+    rest, newer = crm.everything(page["@odata.nextLink"], "odata.maxpagesize=2")
+    later, _ = crm.everything(newer)
+    assert [row["contactid"] for row in page["value"]] == first[:2]
+    assert rest == []
+    assert [row.get("lastname") for row in later[:2]] == ["Al gezien", "Nog niet gezien"]
+    assert [row.get("id") for row in later[2:]] == [first[2]]
 
 
 def test_a_world_that_writes_beside_the_service_is_tracked_too(crm: Crm) -> None:
@@ -411,6 +431,9 @@ def test_tracked_listings_take_no_filter(crm: Crm, option: str) -> None:
 
 def test_a_delta_link_of_another_store_is_expired(crm: Crm, own_crm: Crm) -> None:
     _, delta = crm.everything("contacts", "odata.track-changes")
+    store.create(own_crm.database)
+    ids = [str(uuid4()) for _ in range(3000)]
+    store.upsert(own_crm.database, "contacts", pa.table({"contactid": ids}), WORLD_TIME)
     own_crm.start()
     moved = delta.replace(crm.home, own_crm.home)
     assert refusal(own_crm.get(moved)) == (400, "0x80044352")
@@ -639,6 +662,28 @@ def test_of_many_creates_of_one_profile_one_is_made(crm: Crm) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(lambda c: c.call("PATCH", path, json={}, headers=headers), clients)
     assert sorted(answer.status_code for answer in answers) == [204, 412, 412, 412]
+
+
+def test_the_world_and_the_service_write_at_the_same_time(crm: Crm) -> None:
+    table = pa.table({"contactid": [str(uuid4()) for _ in range(200)]})
+    stop = threading.Event()
+
+    def world() -> int:
+        rounds = 0
+        while not stop.is_set():
+            store.upsert(crm.database, "contacts", table, WORLD_TIME)
+            rounds += 1
+        return rounds
+
+    path = f"contacts({crm.new_contact()})"
+    with ThreadPoolExecutor(1) as pool:
+        rounds = pool.submit(world)
+        try:
+            answers = [crm.call("PATCH", path, json={"lastname": "Ook"}) for _ in range(60)]
+        finally:
+            stop.set()
+    assert {answer.status_code for answer in answers} == {204}
+    assert rounds.result() > 1
 
 
 def test_what_was_acknowledged_outlives_a_killed_service(own_crm: Crm) -> None:
