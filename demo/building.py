@@ -25,6 +25,7 @@ from demo.shop import store as shop_store
 from demo.state import Folder, State, World, write_clock
 from demo.tables import draw_blocks, without_person
 from demo.web.files import write_events
+from klantbeeld.failpoints import failpoint
 from klantbeeld.files import private_dir
 
 Progress = Callable[[str], None]
@@ -54,6 +55,7 @@ def build(folder: Folder, world: World, progress: Progress) -> None:
             writers.write(tables)
             for load in loads:
                 load.result()
+            failpoint("demo.build.drawn")
             made += tables["people"].num_rows
             progress(f"{made:,} of {world.persons:,} persons are in the systems")
         newsletter_store.add_indexes(folder.newsletter)
