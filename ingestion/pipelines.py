@@ -162,7 +162,7 @@ def _ensure(connection: Any, table: "Table", existing: dict[str, str] | None) ->
             raise KlantbeeldError(
                 f"{table.schema}.{table.name}.{column.name} is {kind} in the build and"
                 f" {column.sql_type} in its contract",
-                "Build anew: remove the home's `build` folder; the next run reads all sources again.",
+                "Build anew: remove the home's `build` folder; the next run reads all again.",
             )
 
 
