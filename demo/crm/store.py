@@ -33,12 +33,15 @@ _SCHEMA_VERSION = 1
 _GUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DATETIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
-_EXTRA_INDEXES = (
-    "create index contacts_by_name on contacts (lastname collate nocase, firstname collate nocase)",
-    "create index contacts_by_email on contacts (emailaddress1 collate nocase)",
-    "create index accounts_by_name on accounts (name collate nocase)",
-    "create index leads_by_creation on leads (createdon)",
-)
+# What the pages sort by, and what clients look people up by.
+_LISTED_BY: Mapping[str, Mapping[str, str]] = {
+    "contacts": {
+        "by_name": "lastname collate nocase, firstname collate nocase",
+        "by_email": "emailaddress1 collate nocase",
+    },
+    "accounts": {"by_name": "name collate nocase"},
+    "leads": {"by_creation": "createdon"},
+}
 
 
 # --------------------------------------------------------------------------------------------
@@ -67,6 +70,7 @@ def create(path: Path) -> None:
             for statement in _definitions():
                 connection.execute(statement)
             connection.execute(f"pragma user_version = {_SCHEMA_VERSION}")
+        path.chmod(0o600)
     finally:
         connection.close()
 
@@ -88,7 +92,8 @@ def load(path: Path, tables: Mapping[str, pa.Table]) -> None:
         first = current_version(connection) + 1
         for entity in ENTITIES:
             if entity.set_name in tables:
-                _insert_table(connection, entity, tables[entity.set_name], None)
+                with _indexed_afterwards(connection, entity):
+                    _insert_table(connection, entity, tables[entity.set_name], None)
         _check_lookups(connection, first)
 
 
@@ -300,18 +305,24 @@ def _definitions() -> Iterator[str]:
             f"create table {entity.set_name} ({', '.join(columns)},"
             " versionnumber integer not null) strict, without rowid"
         )
-        yield (f"create index {entity.set_name}_by_version on {entity.set_name} (versionnumber)")
-        yield (
-            f"create index {entity.set_name}_by_time"
-            f" on {entity.set_name} (modifiedon, {entity.primary_id})"
+        yield from _indexes(entity).values()
+
+
+def _indexes(entity: Entity) -> dict[str, str]:
+    """The definition of each index of a table, by name."""
+    columns = {
+        "by_version": "versionnumber",
+        "by_time": f"modifiedon, {entity.primary_id}",
+        **{f"by_{lookup.name}": lookup.name for lookup in entity.lookups},
+        **_LISTED_BY.get(entity.set_name, {}),
+    }
+    return {
+        f"{entity.set_name}_{name}": (
+            f"create {'unique ' if text == entity.alternate_key else ''}index"
+            f" {entity.set_name}_{name} on {entity.set_name} ({text})"
         )
-        for lookup in entity.lookups:
-            unique = "unique " if lookup.name == entity.alternate_key else ""
-            yield (
-                f"create {unique}index {entity.set_name}_by_{lookup.name}"
-                f" on {entity.set_name} ({lookup.name})"
-            )
-    yield from _EXTRA_INDEXES
+        for name, text in columns.items()
+    }
 
 
 def _column_definition(column: Column, entity: Entity) -> str:
@@ -402,6 +413,19 @@ def _insert_table(
         f" (select 1 from {entity.set_name} where {entity.primary_id} = deleted_rows.id)",
         (entity.set_name,),
     )
+
+
+@contextmanager
+def _indexed_afterwards(connection: sqlite3.Connection, entity: Entity) -> Iterator[None]:
+    """Fill an empty table first and index it then."""
+    indexes = _indexes(entity)
+    if connection.execute(f"select 1 from {entity.set_name} limit 1").fetchone():
+        indexes = {}
+    for name in indexes:
+        connection.execute(f"drop index {name}")
+    yield
+    for definition in indexes.values():
+        connection.execute(definition)
 
 
 def _position(entity: Entity, columns: Mapping[str, object]) -> Callable[[tuple[Any, ...]], str]:
