@@ -28,13 +28,16 @@ _END = "# carried columns: end"
 _CARRIED_KEYS = {"name", "model", "column", "data_type", "description", "rule"}
 
 
-def refresh() -> list[Path]:
+def refresh(folder: Path | None = None) -> list[Path]:
     """Write the generated parts that differ from what is on disk.
+
+    Args:
+        folder: A copy of the dbt project; without it, the project itself.
 
     Returns:
         The files that were written; empty when nothing had drifted.
     """
-    changed = [(path, text) for path, text in _generated() if _read(path) != text]
+    changed = [(path, text) for path, text in _generated(folder) if _read(path) != text]
     for path, text in changed:
         write_atomic(path, text)
         path.chmod(0o644)
@@ -46,8 +49,8 @@ def drift() -> list[Path]:
     return [path for path, text in _generated() if _read(path) != text]
 
 
-def _generated() -> list[tuple[Path, str]]:
-    project = project_dir()
+def _generated(folder: Path | None = None) -> list[tuple[Path, str]]:
+    project = folder or project_dir()
     registry = project / "macros" / "generated" / "registry.sql"
     contract = project / "models" / "marts" / "_marts__models.yml"
     return [

@@ -1,0 +1,258 @@
+"""Publishing as an analytics engineer meets it: build the project, add an audience, get one wrong.
+
+One small world is built once, with dbt's own commands, in a copy of the project; what the tests add
+to it never touches the repository.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from demo.world import generate_tables
+from klantbeeld.activation.specs import list_audiences, list_syncs, read_manifest
+from klantbeeld.transform import project
+from klantbeeld.transform.registry import refresh
+from tests.fixtures.identity_world import create_true_identity
+from tests.fixtures.raw_world import create_demo_world
+
+pytestmark = pytest.mark.integration
+
+PERSONS = 400
+
+
+@dataclass(frozen=True)
+class World:
+    """A copy of the dbt project and a warehouse that was built with it."""
+
+    project: Path
+    warehouse: Path
+    target: Path
+
+    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run dbt in the copy."""
+        environment = {
+            **os.environ,
+            "KLANTBEELD_WAREHOUSE_FILE": str(self.warehouse),
+            "DBT_PROJECT_DIR": str(self.project),
+            "DBT_PROFILES_DIR": str(self.project),
+            "DBT_TARGET_PATH": str(self.target),
+            "DBT_LOG_PATH": str(self.target / "logs"),
+            "DBT_INDIRECT_SELECTION": "buildable",
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "klantbeeld.transform", "--no-use-colors", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        """Ask the warehouse."""
+        with duckdb.connect(str(self.warehouse), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
+    def manifest(self) -> dict[str, object]:
+        """dbt's manifest of the last command."""
+        found: dict[str, object] = json.loads((self.target / "manifest.json").read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The whole path from raw tables to audiences, built once."""
+    folder = tmp_path_factory.mktemp("publish")
+    copy = shutil.copytree(
+        project.project_dir(),
+        folder / "dbt_project",
+        ignore=shutil.ignore_patterns("target", "logs"),
+    )
+    built = World(copy, folder / "warehouse.duckdb", folder / "target")
+    create_demo_world(built.warehouse, PERSONS)
+    create_true_identity(built.warehouse, generate_tables(PERSONS, 42)["truth"])
+    done = built.dbt("run")
+    assert done.returncode == 0, done.stdout[-3000:]
+    return built
+
+
+@pytest.fixture
+def segment(world: World) -> Iterator[Callable[[str, str], Path]]:
+    """Write an audience's file into the copy; it is gone after the test."""
+    written: list[Path] = []
+
+    def write(name: str, text: str) -> Path:
+        path = world.project / "models" / "segments" / f"seg_{name}.sql"
+        path.write_text(text)
+        written.append(path)
+        refresh(world.project)
+        return path
+
+    yield write
+    for path in written:
+        path.unlink()
+    refresh(world.project)
+
+
+def test_the_checks_of_publishing_hold_and_can_fail(world: World) -> None:
+    assert world.dbt("test", "-s", "test_type:singular").returncode == 0
+    member = "(select profile_audience_id from activation.bridge_profile_audiences limit 1)"
+    with duckdb.connect(str(world.warehouse)) as con:
+        con.execute("create table before as from activation.bridge_profile_audiences")
+        con.execute(f"""
+            update activation.bridge_profile_audiences set contact_point_key = 'of somebody else'
+            where profile_audience_id = {member}
+        """)
+    done = world.dbt("test", "-s", "assert_no_audience_member_without_consent")
+    with duckdb.connect(str(world.warehouse)) as con:
+        con.execute("delete from activation.bridge_profile_audiences")
+        con.execute("insert into activation.bridge_profile_audiences from before")
+        con.execute("drop table before")
+    assert done.returncode != 0
+    assert "Got 1 result" in done.stdout
+
+
+def test_every_record_is_in_one_profile_and_every_profile_says_where_its_values_come_from(
+    world: World,
+) -> None:
+    records, profiles = world.query(
+        "select count(*), count(distinct profile_id) from marts.bridge_profile_records"
+    )[0]
+    assert world.query("select count(*) from intermediate.int_persons__unioned") == [(records,)]
+    assert world.query("select count(*) from marts.dim_profiles") == [(profiles,)]
+    disagreeing = world.query("""
+        select count(*)
+        from marts.dim_profiles as profiles
+        left join marts.dim_profile_values as golden
+            on profiles.profile_id = golden.profile_id and golden.field = 'email'
+        where profiles.email is distinct from golden.value
+    """)
+    assert disagreeing == [(0,)]
+
+
+def test_every_crm_contact_gets_a_row_with_the_labels_of_the_crm(world: World) -> None:
+    contacts = world.query("select count(*) from raw_crm.contacts")
+    assert world.query("select count(*) from activation.sync_crm__customer_profiles") == contacts
+    (spec,) = list_syncs(read_manifest(world.target / "manifest.json"))
+    columns = {
+        str(name)
+        for (name,) in world.query(
+            "select column_name from information_schema.columns"
+            " where table_name = 'sync_crm__customer_profiles'"
+        )
+    }
+    assert set(spec.columns) == columns
+    (revenue,) = world.query(
+        "select max(total_revenue) from activation.sync_crm__customer_profiles"
+    )[0]
+    assert isinstance(revenue, Decimal)
+
+
+def test_the_audiences_are_shaped_as_their_meta_says(world: World) -> None:
+    audiences = list_audiences(read_manifest(world.target / "manifest.json"))
+    assert len(audiences) == 5
+    for audience in audiences:
+        columns = world.query(
+            "select column_name from information_schema.columns"
+            f" where table_schema || '.' || table_name = '{audience.relation}'"
+            " order by ordinal_position"
+        )
+        names = [name for (name,) in columns]
+        assert names == ["contact_point_key", "profile_id", *audience.columns]
+        rows, points = world.query(
+            f"select count(*), count(distinct contact_point_key) from {audience.relation}"
+        )[0]
+        assert rows == points
+        assert rows != 0
+
+
+def test_a_hooks_refs_are_parents_of_the_audience(world: World) -> None:
+    parents = world.manifest()["parent_map"]
+    assert isinstance(parents, dict)
+    for name in ("dim_contact_points", "dim_profiles", "profile_measures"):
+        assert f"model.klantbeeld.{name}" in parents["model.klantbeeld.seg_lapsed_loyal_members"]
+
+
+def test_adding_an_audience_is_adding_one_file(
+    world: World, segment: Callable[[str, str], Path]
+) -> None:
+    segment(
+        "everybody",
+        """{{ config(meta={'owner': 'service', 'purpose': 'transactional', 'channel': 'email',
+            'destination': 'newsletter', 'columns': ['email', 'loyalty_tier']}) }}
+        select profile_id from {{ ref('dim_profiles') }}""",
+    )
+    done = world.dbt("build", "-s", "seg_everybody+", "--exclude-resource-type", "unit_test")
+    assert done.returncode == 0, done.stdout[-3000:]
+    shaped = world.query("""
+        select count(*)
+        from activation.audience_everybody as shaped
+        inner join marts.dim_contact_points as points
+            on shaped.profile_id = points.profile_id
+            and shaped.contact_point_key = points.contact_point_key
+        where points.is_transactional_allowed and points.value_std = shaped.email
+    """)
+    assert shaped == world.query("select count(*) from activation.audience_everybody")
+    # A service message goes to children too, a commercial one never does.
+    assert world.query("""
+        select count(*) > 0 from activation.audience_everybody
+        inner join marts.dim_profiles using (profile_id) where is_minor
+    """) == [(True,)]
+    # The CRM shows the new audience without another file having changed.
+    assert world.query("""
+        select count(*) > 0 from activation.sync_crm__customer_profiles
+        where audiences like '%everybody%'
+    """) == [(True,)]
+
+
+def test_wrong_audiences_are_refused_by_name(
+    world: World, segment: Callable[[str, str], Path]
+) -> None:
+    wrong = {
+        "wrong_column": ("'columns': ['email', 'birth_date']", ["'birth_date' is not approved"]),
+        "wrong_purpose": ("'purpose': 'fun'", ["'fun'", "commercial, transactional"]),
+        "no_owner": ("'owner': ''", ["no 'owner'", "who answers for the audience"]),
+        "wrong_destination": ("'destination': 'pigeon'", ["'pigeon'", "newsletter, print_house"]),
+    }
+    for name, (meta, _) in wrong.items():
+        segment(
+            name,
+            """{{ config(meta=dict({'owner': 'service', 'purpose': 'commercial',
+                'channel': 'email', 'destination': 'newsletter', 'columns': ['email']}, **{"""
+            + meta
+            + """})) }}
+            select profile_id from {{ ref('dim_profiles') }}""",
+        )
+    done = world.dbt("run", "-s", *(f"seg_{name}" for name in wrong))
+    assert done.returncode != 0
+    for name, (_, words) in wrong.items():
+        assert f"models/segments/seg_{name}.sql" in done.stdout
+        for word in words:
+            assert word in done.stdout
+    assert "email, first_name, infix" in done.stdout, "the error says what is allowed"
+    assert world.query("""
+        select count(*) from information_schema.tables
+        where table_name like 'audience_wrong%' or table_name = 'audience_no_owner'
+    """) == [(0,)]
+
+
+def test_a_typing_error_in_survivorship_is_found_before_any_sql_runs(world: World) -> None:
+    file = world.project / "dbt_project.yml"
+    text = file.read_text()
+    try:
+        file.write_text(text.replace("rule: most_complete", "rule: most_compleet"))
+        done = world.dbt("parse")
+    finally:
+        file.write_text(text)
+    assert done.returncode != 0
+    assert "'initials' has the unknown rule 'most_compleet'" in done.stdout
+    assert "most_complete" in done.stdout
