@@ -328,6 +328,20 @@ def test_answers_in_another_order_are_matched_by_their_id(
     assert rejected.destination_key == bad["contact_id"]
 
 
+@pytest.mark.parametrize("harm", [damage.hang_before, damage.hang_after])
+def test_a_silent_crm_times_out_and_is_read_back(
+    world: World, crm: Crm, proxy: Proxy, harm: damage.Damage
+) -> None:
+    world.change_destination(timeout_seconds=0.5)
+    rows = profile_rows(8)
+    proxy.damages = [harm]
+    world.publish(rows)
+    before = crm.last_version()
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows)
+    assert crm.last_version() - before == 8
+
+
 def test_a_dead_crm_stops_the_run_and_the_next_one_converges(
     world: World, crm: Crm, proxy: Proxy
 ) -> None:

@@ -24,6 +24,8 @@ from email.message import Message
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
+from pydantic import Field
+
 from klantbeeld.activation.destinations import MISSING, RowRefused
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
@@ -68,6 +70,7 @@ class DataverseSettings(DestinationSettings):
     client_secret: str
     token_url: str | None = None
     scope: str | None = None
+    timeout_seconds: float = Field(120, gt=0, description="silence after which a request ends")
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Dataverse:
                 client_secret=own.client_secret,
                 scope=own.scope,
             ),
-            timeout=(5, 120),
+            timeout=(5, own.timeout_seconds),
             headers={"OData-Version": "4.0", "OData-MaxVersion": "4.0", "Accept": _JSON},
         )
         self.traffic = self._http.traffic
