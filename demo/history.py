@@ -226,12 +226,13 @@ def draw_orders(
     total = np.zeros(who.size, dtype=np.int64)
     np.add.at(total, of_order, price * quantity - discount)
 
-    # The default address, which only some customers lack.
-    address_customer = addresses["customer_id"].to_numpy()
-    address_of = np.zeros(
-        int(customers["customer_id"].to_numpy().max(initial=0)) + 1, dtype=np.int64
+    # Who has no address at all gets a parcel without one.
+    owner, address_id = addresses["customer_id"].to_numpy(), addresses["address_id"].to_numpy()
+    last_customer = max(
+        int(owner.max(initial=0)), int(customers["customer_id"].to_numpy().max(initial=0))
     )
-    address_of[address_customer] = addresses["address_id"].to_numpy()
+    address_of = np.zeros(last_customer + 1, dtype=np.int64)
+    address_of[owner] = address_id
     customer_id = customers["customer_id"].to_numpy()[who]
     shipping = address_of[customer_id]
     status, updated = order_status(order_id, moment, as_of)

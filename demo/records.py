@@ -36,7 +36,7 @@ create macro mistype(s, t) as case
         || substr(s, place(s, t) + 1)
     else left(s, place(s, t)) || substr(s, place(s, t))
 end;
-create macro typo(s, u, rate) as if(u < rate, mistype(s, u / rate), s);
+create macro typo(s, t) as if(t < 1, mistype(s, t), s);
 create macro cased(s, u) as if(u < 0.02, upper(s), if(u < 0.045, lower(s), s));
 create macro short_infix(s) as regexp_replace(s, '^van de[rn]?$', 'v.d.');
 create macro area_digits(p) as case
@@ -211,6 +211,29 @@ def observe(
                     else surname
                 end as surname_known,
             from timed
+        ),
+
+        -- A macro repeats its arguments: columns are repeated for free, expressions are not.
+        written as (
+            select
+                *,
+                cased(first_written, u_case_first) as first_cased,
+                cased(surname_known, u_case_last) as surname_cased,
+                if(knows_address, street, former_street) as street_known,
+                u_first_typo / {h.typo} as first_t,
+                u_last_typo / {h.typo} as last_t,
+                u_email_typo / 0.008 as email_t,
+                u_street_typo / 0.02 as street_t,
+                left(mobile, 8) || printf('%02d', (cast(right(mobile, 2) as integer) + 7) % 100)
+                    as mobile_mistyped,
+            from named
+        ),
+
+        chosen as (
+            select * replace (
+                if(u_mobile_typo < 0.006, mobile_mistyped, mobile) as mobile
+            ),
+            from written
         )
 
         select
@@ -221,14 +244,14 @@ def observe(
             company_id,
             guardian_id,
             store,
-            typo(cased(first_written, u_case_first), u_first_typo, {h.typo}) as first_name,
+            typo(first_cased, first_t) as first_name,
             initials,
             case
                 when u_infix < {h.infix_lost} then null
                 when u_infix < {h.infix_lost + h.infix_short} then short_infix(infix_known)
                 else infix_known
             end as infix,
-            typo(cased(surname_known, u_case_last), u_last_typo, {h.typo}) as surname,
+            typo(surname_cased, last_t) as surname,
             if(has_changed_name and knows_name, concat_ws(' ', own_infix, own_surname), null)
                 as maiden_name,
             if(is_male, 'M', 'V') as gender,
@@ -251,7 +274,7 @@ def observe(
                 )
                 when u_email < {h.email_missing} then null
                 when u_email_case < 0.02 then upper(email_used)
-                else typo(email_used, u_email_typo, 0.008)
+                else typo(email_used, email_t)
             end as email,
             if(u_landline < {h.landline_missing}, null, spaced_phone(landline, u_phone_style))
                 as landline,
@@ -260,18 +283,9 @@ def observe(
                     ['0612345678', '06-12345678', '0600000000'], part(u_mobile, 31.7)
                 )
                 when u_mobile < {h.mobile_missing} then null
-                when u_mobile_typo < 0.006 then spaced_phone(
-                    left(mobile, 8)
-                        || printf('%02d', (cast(right(mobile, 2) as integer) + 7) % 100),
-                    u_mobile_style
-                )
                 else spaced_phone(mobile, u_mobile_style)
             end as mobile,
-            if(
-                has_address,
-                typo(if(knows_address, street, former_street), u_street_typo, 0.02),
-                null
-            ) as street,
+            if(has_address, typo(street_known, street_t), null) as street,
             if(
                 has_address,
                 if(knows_address, house_number, former_house_number)
@@ -312,7 +326,7 @@ def observe(
                     )
                 )
             ) as updated_at,
-        from named
+        from chosen
         order by row_number
         """
     ).to_arrow_table()

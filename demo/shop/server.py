@@ -9,15 +9,16 @@ Flow: `start(folder)` -> `Server` (socket folder, pid) -> `connection(...)`; `st
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
 import pwd
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,8 +99,10 @@ def start(folder: Path) -> Server:
     folder.mkdir(parents=True, exist_ok=True)
     running = find(folder)
     if running is not None:
-        wait_until(lambda: (socket_dir / ".s.PGSQL.5432").exists(), 20)
-        return Server(socket_dir, running)
+        # It may be about to accept connections, or about to end.
+        wait_until(lambda: _accepts(socket_dir) or not running.is_running(), 30)
+        if running.is_running():
+            return Server(socket_dir, running)
     _prepare(folder, socket_dir, owner)
     if not (data / "PG_VERSION").exists():
         _run(
@@ -109,13 +112,21 @@ def start(folder: Path) -> Server:
         )  # fmt: skip
     _write(data / "pg_hba.conf", _ACCESS, owner)
     _write(data / "postgresql.conf", _configuration(socket_dir), owner)
-    # A server that was killed leaves its pid behind; the pid may belong to somebody else now.
-    with contextlib.suppress(FileNotFoundError):
-        (data / "postmaster.pid").unlink()
-    _run(
-        owner, folder / "start.log", "pg_ctl", "--wait", "--timeout", "60", "--silent",
-        "--log", str((folder / "server.log").resolve()), "--pgdata", str(data.resolve()), "start",
-    )  # fmt: skip
+    # A server that was killed leaves its pid behind, which may belong to somebody else now, and
+    # for a moment processes that still hold its memory.
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    for attempts_left in (2, 1, 0):
+        try:
+            _run(
+                owner, folder / "start.log", "pg_ctl", "--wait", "--timeout", "60", "--silent",
+                "--log", str((folder / "server.log").resolve()),
+                "--pgdata", str(data.resolve()), "start",
+            )  # fmt: skip
+            break
+        except KlantbeeldError:
+            if not attempts_left:
+                raise
+            time.sleep(1.0)
     process = find(folder)
     if process is None:
         raise KlantbeeldError(
@@ -133,6 +144,17 @@ def stop(folder: Path) -> bool:
     # SIGINT: disconnect everybody, write everything, end.
     process.stop(first=signal.SIGINT, patience=30)
     return True
+
+
+def _accepts(socket_dir: Path) -> bool:
+    """Whether somebody listens on the socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(str(socket_dir / ".s.PGSQL.5432"))
+        except OSError:
+            return False
+        return True
 
 
 def remove_socket_folder(folder: Path) -> None:
