@@ -1,5 +1,3 @@
-{{ config(materialized='table') }}
-
 with harmonised as (
     {{ union_harmonised('interactions') }}
 ),

@@ -1,5 +1,3 @@
-{{ config(materialized='table') }}
-
 with unioned as (
     {{ union_harmonised('order_lines') }}
 )
