@@ -11,7 +11,6 @@ are encoded to the codes that the CRM's metadata lists; lookups are written by `
 
 from __future__ import annotations
 
-import email
 import json
 import logging
 import re
@@ -20,11 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from email.message import Message
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field
+from requests.structures import CaseInsensitiveDict
 
 from klantbeeld.activation.destinations import MISSING, RowRefused
 from klantbeeld.activation.ledger import Operation, Outcome
@@ -37,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _READ_BLOCK = 50  # keys per $filter: about 3,500 characters of address
 _STATUS_LINE = re.compile(rb"\AHTTP/1\.[01] (\d{3})[ \r\n]")
+_BOUNDARY = re.compile(r'multipart/mixed\s*;.*?boundary=(?:"([^"]+)"|([^\s;"]+))', re.I | re.S)
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _BIND = "@odata.bind"
 _JSON = "application/json"
@@ -271,7 +271,7 @@ class Dataverse:
         outcomes = {}
         for number, operation in enumerate(operations, start=1):
             answer = answers.get(str(number))
-            outcome = None if answer is None else self._outcome(operation, *answer)
+            outcome = None if answer is None else self._outcome(operation, answer)
             if outcome is not None:
                 outcomes[operation.op_id] = outcome
         return outcomes
@@ -313,9 +313,8 @@ class Dataverse:
         text = "'" + key.replace("'", "''") + "'"
         return quote(text, safe="'") if quote_path else text
 
-    def _outcome(
-        self, operation: Operation, status: int, headers: Message, content: bytes
-    ) -> Outcome | None:
+    def _outcome(self, operation: Operation, answer: _Answer) -> Outcome | None:
+        status = answer.status
         if 200 <= status < 300:
             return Outcome("acknowledged")
         if status == 404 and operation.kind == "delete":
@@ -323,10 +322,10 @@ class Dataverse:
         if status in (404, 412) and operation.kind == "update":
             return Outcome(MISSING)
         if status == 429:
-            wait = retry_after_seconds({k: str(v) for k, v in headers.items()})
+            wait = retry_after_seconds(CaseInsensitiveDict(answer.headers))
             return Outcome("pending", "429", retry_after=wait)
         if 400 <= status < 500 and status != 408:
-            return Outcome("rejected", self._reason(status, content))
+            return Outcome("rejected", self._reason(status, answer.body))
         return None
 
     def _reason(self, status: int, content: bytes) -> str:
@@ -403,30 +402,63 @@ def _same(sent: Any, there: Any, precision: int | None) -> bool:
     return bool(sent == there)
 
 
-def _answers(content_type: str, content: bytes) -> dict[str, tuple[int, Message, bytes]]:
-    """Status, headers and body by Content-ID, of every part that is complete enough to prove one.
+@dataclass(frozen=True)
+class _Answer:
+    """The answer to one operation of a batch; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def _answers(content_type: str, content: bytes) -> dict[str, _Answer]:
+    """Answers by Content-ID, of every part that is complete enough to prove one.
 
     An answer that is not multipart gives nothing. A Content-ID that is answered twice is left out.
+    The standard library's parser compiles an expression for each boundary: with a change set per
+    row it took half of all CPU time of sending (3.0 s for 5,000 rows; 1.4 s with this one).
     """
-    if not content_type.lower().startswith("multipart/mixed"):
-        return {}
-    document = email.message_from_bytes(
-        b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + content
-    )
-    answers: dict[str, tuple[int, Message, bytes]] = {}
+    answers: dict[str, _Answer] = {}
     twice: set[str] = set()
-    for part in document.walk():
-        if part.get_content_type() != "application/http":
+    for headers, part in _parts(content_type, content):
+        number = headers.get("content-id", "")
+        status = _STATUS_LINE.match(part)
+        if not number or status is None:
             continue
-        number = str(part.get("Content-ID", "")).strip()
-        payload = part.get_payload(decode=True)
-        if not number or not isinstance(payload, bytes):
-            continue
-        status = _STATUS_LINE.match(payload)
-        if status is None:
-            continue
-        head, _, body = payload.partition(b"\n")[2].replace(b"\r\n", b"\n").partition(b"\n\n")
         if number in answers:
             twice.add(number)
-        answers[number] = (int(status[1]), email.message_from_bytes(head + b"\n\n"), body)
+        inner, body = _head(part.partition(b"\r\n")[2])
+        answers[number] = _Answer(int(status[1]), inner, body)
     return {number: answer for number, answer in answers.items() if number not in twice}
+
+
+def _parts(content_type: str, content: bytes) -> Iterator[tuple[dict[str, str], bytes]]:
+    """The innermost parts of a multipart body; a last part that was cut off included."""
+    found = _BOUNDARY.match(content_type)
+    if found is None:
+        return
+    if b"\r\n" not in content:
+        content = content.replace(b"\n", b"\r\n")
+    delimiter = b"\r\n--" + (found[1] or found[2]).encode()
+    pieces = (b"\r\n" + content).split(delimiter)
+    for piece in pieces[1:]:
+        if piece.startswith(b"--"):
+            return
+        headers, body = _head(piece.lstrip(b" \t").removeprefix(b"\r\n"))
+        part_type = headers.get("content-type", "")
+        if part_type.lower().startswith("multipart/"):
+            yield from _parts(part_type, body)
+        else:
+            yield headers, body
+
+
+def _head(part: bytes) -> tuple[dict[str, str], bytes]:
+    """Headers up to the first blank line, and what follows it."""
+    if part.startswith(b"\r\n"):
+        return {}, part[2:]
+    head, _, body = part.partition(b"\r\n\r\n")
+    headers = {}
+    for line in head.split(b"\r\n"):
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return headers, body
