@@ -14,7 +14,6 @@ import importlib.util
 import os
 import pwd
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import psycopg
 
 from demo.processes import Process, wait_until
 from klantbeeld.errors import KlantbeeldError
@@ -99,8 +99,8 @@ def start(folder: Path) -> Server:
     folder.mkdir(parents=True, exist_ok=True)
     running = find(folder)
     if running is not None:
-        # It may be about to accept connections, or about to end.
-        wait_until(lambda: _accepts(socket_dir) or not running.is_running(), 30)
+        # It may be about to be ready, or about to end.
+        wait_until(lambda: _answers(socket_dir) or not running.is_running(), 30)
         if running.is_running():
             return Server(socket_dir, running)
     _prepare(folder, socket_dir, owner)
@@ -146,15 +146,15 @@ def stop(folder: Path) -> bool:
     return True
 
 
-def _accepts(socket_dir: Path) -> bool:
-    """Whether somebody listens on the socket."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        try:
-            client.connect(str(socket_dir / ".s.PGSQL.5432"))
-        except OSError:
-            return False
-        return True
+def _answers(socket_dir: Path) -> bool:
+    """Whether the server answers a question; one that is being killed may still accept."""
+    try:
+        with psycopg.connect(
+            host=str(socket_dir), dbname="postgres", user=SUPERUSER, connect_timeout=2
+        ) as connection:
+            return connection.execute("select 1").fetchone() == (1,)
+    except psycopg.Error:
+        return False
 
 
 def remove_socket_folder(folder: Path) -> None:

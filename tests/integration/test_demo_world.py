@@ -374,14 +374,23 @@ def run_in_child(settings: Settings, call: str, failpoint: str = "") -> int:
     ).returncode
 
 
-def test_a_killed_day_ends_as_an_undisturbed_one(root: Path) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(("crm", "clock"), id="some"),
+        pytest.param(
+            ("drawn", "shop", "crm", "applied", "clock"), id="all", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_a_killed_day_ends_as_an_undisturbed_one(root: Path, points: str) -> None:
     undisturbed = settings_for(root / "a", persons=120)
     killed = settings_for(root / "b", persons=120)
     try:
         world.start(undisturbed)
         world.start(killed)
         assert snapshot(undisturbed) == snapshot(killed)
-        for point in ("drawn", "shop", "crm", "applied", "clock"):
+        for point in points.split():
             world.advance(undisturbed, 1)
             assert run_in_child(killed, "advance(settings, 1)", f"demo.advance.{point}") == -9
             assert world.status(killed).is_interrupted
