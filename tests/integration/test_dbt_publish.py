@@ -191,6 +191,9 @@ def test_adding_an_audience_is_adding_one_file(
             'destination': 'newsletter', 'columns': ['email', 'loyalty_tier']}) }}
         select profile_id from {{ ref('dim_profiles') }}""",
     )
+    with duckdb.connect(str(world.warehouse)) as con:
+        con.execute("create table segments.seg_given_up as select 1 as profile_id")
+        con.execute("create table activation.audience_given_up as select 1 as profile_id")
     done = world.dbt("build", "-s", "seg_everybody+", "--exclude-resource-type", "unit_test")
     assert done.returncode == 0, done.stdout[-3000:]
     shaped = world.query("""
@@ -207,6 +210,10 @@ def test_adding_an_audience_is_adding_one_file(
         select count(*) > 0 from activation.audience_everybody
         inner join marts.dim_profiles using (profile_id) where is_minor
     """) == [(True,)]
+    # What is left of an audience that is no longer there goes with the next build.
+    assert world.query("""
+        select count(*) from information_schema.tables where table_name like '%given_up'
+    """) == [(0,)]
     # The CRM shows the new audience without another file having changed.
     assert world.query("""
         select count(*) > 0 from activation.sync_crm__customer_profiles
@@ -221,6 +228,7 @@ def test_wrong_audiences_are_refused_by_name(
         "wrong_column": ("'columns': ['email', 'birth_date']", ["'birth_date' is not approved"]),
         "wrong_purpose": ("'purpose': 'fun'", ["'fun'", "commercial, transactional"]),
         "no_owner": ("'owner': ''", ["no 'owner'", "who answers for the audience"]),
+        "no_address": ("'columns': ['first_name']", ["lacks 'email'", "nobody could be reached"]),
         "wrong_destination": ("'destination': 'pigeon'", ["'pigeon'", "newsletter, print_house"]),
     }
     for name, (meta, _) in wrong.items():
@@ -241,7 +249,7 @@ def test_wrong_audiences_are_refused_by_name(
     assert "email, first_name, infix" in done.stdout, "the error says what is allowed"
     assert world.query("""
         select count(*) from information_schema.tables
-        where table_name like 'audience_wrong%' or table_name = 'audience_no_owner'
+        where table_name like 'audience_wrong%' or table_name like 'audience_no%'
     """) == [(0,)]
 
 

@@ -28,6 +28,11 @@
     ) %}
 {% endmacro %}
 
+{#- The columns without which nobody can be reached over a channel. -#}
+{% macro audience_needed_columns() %}
+    {{ return({'email': ['email'], 'phone': ['phone'], 'postal': ['street', 'postal_code']}) }}
+{% endmacro %}
+
 {#- The audience's `meta`, checked. -#}
 {% macro audience_settings() %}
     {% set meta = model.config.meta %}
@@ -61,6 +66,13 @@
             "the column '" ~ column ~ "' is not approved for the destination '" ~ meta.destination ~ "'",
             'any of ' ~ destinations[meta.destination] | join(', ')
             ~ ' (vars: approved_columns in dbt_project.yml)'
+        ) %}
+    {% endfor %}
+    {% for column in audience_needed_columns().get(meta.channel, []) if column not in meta.columns %}
+        {% do raise_audience_error(
+            "meta.columns lacks '" ~ column ~ "', so nobody could be reached over the channel '"
+            ~ meta.channel ~ "'",
+            audience_needed_columns()[meta.channel] | join(', ') ~ ' among the columns'
         ) %}
     {% endfor %}
     {{ return(meta) }}

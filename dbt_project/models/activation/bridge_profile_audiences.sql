@@ -1,3 +1,5 @@
+{{ config(pre_hook='{{ drop_former_audiences() }}') }}
+
 with
 
 members as (

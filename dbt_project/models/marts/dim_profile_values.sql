@@ -54,6 +54,21 @@ golden_values as (
 
 ),
 
+-- A tab or a line break that somebody pasted along is a space; a published value is one line of text.
+cleaned as (
+
+    select
+        profile_id,
+        field,
+        trim({{ regex_replace('value', '[\\x00-\\x1f\\x7f]+', ' ') }}) as value,
+        source,
+        record_id,
+        updated_at,
+        rule
+    from golden_values
+
+),
+
 keyed as (
 
     select
@@ -65,7 +80,8 @@ keyed as (
         record_id,
         updated_at,
         rule
-    from golden_values
+    from cleaned
+    where value <> ''
 
 )
 
