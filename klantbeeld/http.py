@@ -91,6 +91,10 @@ class AddressRefused(HttpError):
     """The address, scheme or origin is not one that may be spoken to."""
 
 
+class RedirectRefused(HttpError):
+    """The server took the request and answered with a redirect, which is not followed."""
+
+
 class ResponseTooLarge(HttpError):
     """The answer is larger than the session accepts."""
 
@@ -344,7 +348,8 @@ class GuardedSession(requests.Session):
         Raises:
             TransportError: No complete answer came.
             AuthenticationFailed: 401 to a fresh token as well.
-            AddressRefused: The address, the origin or a redirect is not allowed.
+            AddressRefused: The address or the origin is not allowed.
+        RedirectRefused: The answer is a redirect.
             ResponseTooLarge: The answer is over the limit.
         """
         method = request.method or "GET"
@@ -420,7 +425,7 @@ class GuardedSession(requests.Session):
         statuses = self.traffic.statuses
         statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
         if response.status_code in REDIRECTS:
-            raise AddressRefused(
+            raise RedirectRefused(
                 f"{host} answered with a redirect ({response.status_code}), which is not followed.",
                 hint="Put the final address in the settings.",
             )

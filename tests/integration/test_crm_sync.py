@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from klantbeeld.activation import approve
+from klantbeeld.control.tables import outbox
 from tests.fixtures import activation as damage
 from tests.fixtures.activation import SYNC, Crm, Proxy, World, contact_id, profile_rows
 
@@ -291,6 +293,7 @@ def test_a_mapping_that_does_not_fit_is_refused_before_the_first_write(
         damage.reset_before,
         damage.reset_after,
         damage.html_page,
+        damage.redirect,
         damage.cut_off,
         damage.reordered,
         damage.half_unanswered,
@@ -340,6 +343,22 @@ def test_a_silent_crm_times_out_and_is_read_back(
     assert world.sync().status == "synced"
     assert_crm_has(crm, rows)
     assert crm.last_version() - before == 8
+
+
+def test_a_column_that_the_crm_lost_while_a_row_was_in_flight_is_no_dead_end(
+    world: World, crm: Crm
+) -> None:
+    rows = profile_rows(4)
+    world.publish(rows)
+    world.sync_killed_at("sync.after_send")
+    with world.control.begin() as connection:
+        connection.execute(
+            outbox.update().values(
+                payload=sa.func.replace(outbox.c.payload, "cdp_city", "cdp_bygone")
+            )
+        )
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows)
 
 
 def test_a_dead_crm_stops_the_run_and_the_next_one_converges(

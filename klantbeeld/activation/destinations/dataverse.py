@@ -347,7 +347,10 @@ class Dataverse:
         self._describe()
         by_bind = {a.navigation + _BIND: a.property_name for a in self._attributes.values()}
         key_property = self._attributes[self._spec.key_column].property_name
-        selected = {key_property, *(by_bind.get(column, column) for column in columns)}
+        # A column that the CRM has lost since it was sent cannot be read, and proves nothing.
+        properties = {by_bind.get(column, column) for column in columns}
+        known = {attribute.property_name for attribute in self._attributes.values()}
+        selected = {key_property, *(properties & known)}
         found: dict[str, dict[str, Any]] = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _READ_BLOCK):
@@ -368,12 +371,12 @@ class Dataverse:
             return False
         by_bind = {a.navigation + _BIND: a for a in self._attributes.values()}
         for column, sent in operation.body.items():
-            lookup = by_bind.get(column)
+            lookup, attribute = by_bind.get(column), self._attributes.get(column)
             if lookup is not None:
                 there = found.get(lookup.property_name)
                 if sent != (None if there is None else f"/{lookup.target}({there})"):
                     return False
-            elif not _same(sent, found.get(column), self._attributes[column].precision):
+            elif attribute is None or not _same(sent, found.get(column), attribute.precision):
                 return False
         return True
 

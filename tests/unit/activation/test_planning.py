@@ -95,7 +95,7 @@ states: st.SearchStrategy[Rows] = st.dictionaries(
 
 
 @given(st.lists(states, min_size=1, max_size=4))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_any_history_plans_exactly_the_difference(history: list[Rows]) -> None:
     ledger = Remembered()
     there: Rows = {}
@@ -127,7 +127,7 @@ def test_any_history_plans_exactly_the_difference(history: list[Rows]) -> None:
 
 
 @given(states, states)
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_a_plan_is_the_same_however_often_it_is_made(before: Rows, wanted: Rows) -> None:
     ledger = Remembered()
     ledger.take(plan(before, ledger)[1])

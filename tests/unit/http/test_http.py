@@ -21,6 +21,7 @@ from klantbeeld.http import (
     ClientCredentials,
     GuardedSession,
     HttpError,
+    RedirectRefused,
     ResponseTooLarge,
     RetryPolicy,
     StaticToken,
@@ -263,7 +264,7 @@ def test_an_answer_has_a_largest_size_also_when_compressed(
 
 def test_redirects_are_not_followed(http: GuardedSession, server: Server) -> None:
     server.answers = [answer(302, Location="http://127.0.0.1:1/")]
-    with pytest.raises(AddressRefused, match="redirect"):
+    with pytest.raises(RedirectRefused, match="redirect"):
         http.get(server.url)
     assert len(server.seen) == 1
 
