@@ -1,11 +1,12 @@
 {#- An address in one line of text, as its source has it. -#}
-{% macro address_text(relation) -%}
+{% macro address_text(relation=none) -%}
+    {%- set prefix = relation ~ '.' if relation else '' -%}
     concat_ws(
         ', ',
         nullif(concat_ws(
-            ' ', {{ relation }}.street, {{ relation }}.house_number, {{ relation }}.house_number_suffix
+            ' ', {{ prefix }}street, {{ prefix }}house_number, {{ prefix }}house_number_suffix
         ), ''),
-        nullif(concat_ws(' ', {{ relation }}.postal_code, {{ relation }}.city), '')
+        nullif(concat_ws(' ', {{ prefix }}postal_code, {{ prefix }}city), '')
     )
 {%- endmacro %}
 

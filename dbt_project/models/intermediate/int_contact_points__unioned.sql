@@ -98,7 +98,7 @@ other_addresses_standardised as (
         record_id,
         source,
         'postal' as channel,
-        {{ address_text('located_other_addresses') }} as value,
+        {{ address_text() }} as value,
         {{ address_key(
             std_postal_code('postal_code', 'known_country_code'), std_house_number('house_number'),
             std_house_number_suffix('house_number', 'house_number_suffix')

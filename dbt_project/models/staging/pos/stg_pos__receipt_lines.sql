@@ -14,7 +14,9 @@ renamed as (
         -- where and when: a till knows its local clock only; without a usable time the day is what is known
         cast(filiaal as varchar) as store_code,
         cast(kassa as varchar) as register_code,
-        {{ local_to_utc("coalesce(try_cast(datum || ' ' || tijd as timestamp), cast(datum as timestamp))") }} as sold_at,
+        {{ local_to_utc(
+            "coalesce(try_cast(datum || ' ' || tijd as timestamp), cast(datum as timestamp))"
+        ) }} as sold_at,
 
         -- what
         {{ clean_text('artikel') }} as product_sku,
