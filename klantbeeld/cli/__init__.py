@@ -19,6 +19,7 @@ _COMMANDS = {
     "ui": ("ui", "Open the Dagster UI on 127.0.0.1."),
     "demo": ("demo", "Start, stop, advance or reset the demo world."),
     "quarantine": ("quarantine", "List and replay rows that could not be loaded."),
+    "sync": ("sync", "Show what was sent; approve what is held."),
     "identity": ("identity", "List and promote linkage models."),
     "dev": ("dev", "Work on the dbt project against a private copy of the current version."),
     "backup": ("backup", "Write what can never be rebuilt to one file."),

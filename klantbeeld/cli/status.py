@@ -6,7 +6,7 @@ import click
 
 from klantbeeld.control import open_control
 from klantbeeld.settings import load_settings
-from klantbeeld.status import StatusReport, read_status
+from klantbeeld.status import ExportStatus, StatusReport, SyncStatus, read_status
 
 # What a person looks for first; the rest is in --json and in the UI.
 _HEADLINES = {
@@ -15,6 +15,8 @@ _HEADLINES = {
     "marts.fct_orders": "orders",
     "marts.fct_interactions": "interactions",
 }
+_GOOD = {"synced", "unchanged", "written"}
+_AUDIENCE = "audience_"
 _QUALITY = ("pair_precision", "pair_recall", "pair_f1", "bcubed_f1")
 
 
@@ -48,7 +50,7 @@ def _lines(report: StatusReport) -> Iterable[str]:
     yield from _sources(report)
     yield from _profiles(report)
     yield from _audiences(report)
-    yield from _deliveries(report)
+    yield from delivery_lines(report)
 
 
 def _sources(report: StatusReport) -> Iterable[str]:
@@ -98,26 +100,37 @@ def _audiences(report: StatusReport) -> Iterable[str]:
     if not segments:
         return
     yield ""
-    yield "Audiences                          members   with consent"
+    yield "Audiences                              members   may be reached"
     for table in segments:
         name = table.table.removeprefix("seg_")
         allowed = shaped.get(f"audience_{name}")
-        yield f"  {name:<30} {table.rows:>9,}   {allowed if allowed is not None else '-':>12}"
+        yield f"  {name:<34} {table.rows:>9,}   {allowed if allowed is not None else '-':>14}"
 
 
-def _deliveries(report: StatusReport) -> Iterable[str]:
-    if report.syncs or report.exports:
+def delivery_lines(report: StatusReport) -> Iterable[str]:
+    """The last run of every sync and export."""
+    if report.syncs:
         yield ""
         yield "Sent"
+    files = {export.sync: export for export in report.exports}
     for sync in report.syncs:
+        if sync.sync.startswith(_AUDIENCE):
+            yield _export_line(sync, files.get(sync.sync))
+            continue
         yield (
-            f"  {sync.sync:<30} {sync.status:<10} {sync.creates:,} created, {sync.updates:,} "
+            f"  {sync.sync:<34} {sync.status:<10} {sync.creates:,} created, {sync.updates:,} "
             f"changed, {sync.deletes:,} removed, {sync.unchanged:,} unchanged"
             + (f", {sync.open_rejected:,} rejected" if sync.open_rejected else "")
             + (f", {sync.unknown:,} unknown" if sync.unknown else "")
             + (f", {sync.held:,} held" if sync.held else "")
         )
-        if sync.message and sync.status not in {"synced", "unchanged"}:
+        if sync.message and sync.status not in _GOOD:
             yield f"    {sync.message}"
-    for export in report.exports:
-        yield f"  {export.sync:<30} file       {export.rows:,} rows, {export.written_at:%Y-%m-%d}"
+
+
+def _export_line(sync: SyncStatus, file: ExportStatus | None) -> str:
+    name = sync.sync.removeprefix(_AUDIENCE)
+    line = f"  {name:<34} {sync.status:<10}"
+    if file is not None:
+        line += f" {file.rows:,} rows in the file of version {file.version_id}"
+    return line if sync.status in _GOOD or not sync.message else f"{line}\n    {sync.message}"
