@@ -8,18 +8,16 @@ what leaves       -> egress_contract (blocks the publish and so the sends), egre
 profile_records   -> linkage_quality (warns)
 """
 
-import json
 import time
 from collections.abc import Iterator
 
 import dagster as dg
 
-from ingestion.contracts import Table
-from ingestion.pipelines import SOURCES
 from klantbeeld.quality import BorderResult, Severity
 from klantbeeld.quality.egress import LeavingModel, check_egress
 from klantbeeld.quality.landing import RawTable, check_landing
 from orchestration.assets.link import PROFILE_RECORDS
+from orchestration.assets.load import raw_asset_key, source_tables
 from orchestration.assets.publish import build_reasons
 from orchestration.assets.send import audience_name
 from orchestration.manifest import Manifest, Node, asset_path, audiences, meta, record_syncs
@@ -37,7 +35,8 @@ LEAST_BCUBED_F1 = 0.85
 
 def build_landing_checks() -> dg.AssetChecksDefinition:
     """Great Expectations on the tables of every source, after the loads and before the first model."""
-    first_table = {source: _key(tables[0]) for source, tables in SOURCES.items()}
+    sources = source_tables()
+    first_table = {source: raw_asset_key(tables[0]) for source, tables in sources.items()}
 
     @dg.multi_asset_check(
         name="landing_checks",
@@ -48,7 +47,7 @@ def build_landing_checks() -> dg.AssetChecksDefinition:
                 dg.AssetCheckSpec(
                     LANDING_CONTRACT,
                     asset=key,
-                    additional_deps=[_key(table) for table in SOURCES[source][1:]],
+                    additional_deps=[raw_asset_key(table) for table in sources[source][1:]],
                     blocking=True,
                     description=(
                         f"All tables of `{source}` have their columns, and each key once. "
@@ -62,8 +61,6 @@ def build_landing_checks() -> dg.AssetChecksDefinition:
                 ),
             )
         ],
-        # Not yielding is allowed then: with nothing new, nothing is checked and nothing imported.
-        can_subset=True,
     )
     def landing_checks(
         context: dg.AssetCheckExecutionContext, platform: Platform
@@ -72,7 +69,7 @@ def build_landing_checks() -> dg.AssetChecksDefinition:
             return
         started = time.monotonic()
         broken = 0
-        for source, tables in SOURCES.items():
+        for source, tables in sources.items():
             with platform.warehouse.build() as connection:
                 raw = [
                     RawTable(t.name, t.key, tuple(column.name for column in t.all_columns))
@@ -83,7 +80,7 @@ def build_landing_checks() -> dg.AssetChecksDefinition:
             yield from _results(
                 context, result, first_table[source], LANDING_CONTRACT, LANDING_PLAUSIBLE
             )
-        _tell("landing", len(SOURCES), "sources", broken, started)
+        _tell("landing", len(sources), "sources", broken, started)
 
     return landing_checks
 
@@ -165,10 +162,6 @@ def linkage_quality(
     )
 
 
-def _key(table: Table) -> dg.AssetKey:
-    return dg.AssetKey([table.schema, table.name])
-
-
 def _leaving(node: Node) -> LeavingModel:
     """What may leave of a sync's or an audience's model, as its `meta` declares it."""
     about = meta(node)
@@ -181,6 +174,8 @@ def _leaving(node: Node) -> LeavingModel:
         key="contact_point_key",
         approved=frozenset(about["columns"]),
         internal=frozenset({"profile_id"}),
+        channel=about["channel"],
+        purpose=about["purpose"],
     )
 
 

@@ -111,7 +111,7 @@ def progress() -> Progress:
 @contextmanager
 def recording(stream: TextIO | None = sys.stderr) -> Iterator[Progress]:
     """Record into a new Progress that writes to `stream`."""
-    global _current  # noqa: PLW0603 - one record per process, as for logging
+    global _current
     before = _current
     _current = Progress(stream)
     try:

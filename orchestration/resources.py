@@ -24,7 +24,7 @@ def holding_run_lock(warehouse: Warehouse, purpose: str) -> Iterator[None]:
 
     The command line takes it around several Dagster runs; each of those asks again and finds it held.
     """
-    global _lock_is_held  # noqa: PLW0603 - the lock belongs to the process
+    global _lock_is_held
     if _lock_is_held:
         yield
         return

@@ -225,6 +225,8 @@ def _words(event: "dg.DagsterEvent") -> str:
         error = error.cause
     if error is None:
         return str(event.message)
+    if error.cls_name == "DagsterExecutionInterruptedError":
+        return "stopped; start the run again, it converges"
     first = error.message.strip().removeprefix("klantbeeld.errors.KlantbeeldError: ")
     return first or str(error.cls_name)
 

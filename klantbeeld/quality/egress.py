@@ -36,7 +36,8 @@ class LeavingModel:
         key: The column that the destination knows a row by.
         approved: The columns that may leave.
         internal: Columns that may be in the model and do not leave (keys of ours, the consent itself).
-        consent: The column that says whether the row may be used; None where the model needs none.
+        channel: The channel of an audience; its rows are contact points of that channel.
+        purpose: The purpose that each of them must be allowed for; None where no consent is needed.
     """
 
     schema: str
@@ -44,7 +45,8 @@ class LeavingModel:
     key: str
     approved: frozenset[str]
     internal: frozenset[str] = frozenset()
-    consent: str | None = None
+    channel: str | None = None
+    purpose: str | None = None
 
     @property
     def subject(self) -> str:
@@ -77,22 +79,29 @@ def _figures_sql(con: duckdb.DuckDBPyConnection, model: LeavingModel) -> str:
         ).fetchall()
     }
     expected = model.approved | model.internal | {model.key}
-    if model.consent is not None:
-        expected |= {model.consent}
     head = f"""
         '{model.subject}' as subject,
         {int(bool(present))} as exists,
         {len(set(present) - expected)} as unapproved_columns,
         {len(expected - set(present))} as missing_columns
     """
-    if not {model.key, *([model.consent] if model.consent else [])} <= set(present):
+    if model.key not in present:
         return f"""
             select {head}, 0 as rows, 0 as empty_keys, 0 as double_keys,
                 0 as rows_without_consent, 0 as control_characters
         """
     texts = sorted(name for name in model.approved if present.get(name, "").startswith("VARCHAR"))
     is_unsafe = " or ".join(rf"""regexp_matches("{name}", '[\x00-\x1f\x7f]')""" for name in texts)
-    without = f'"{model.consent}" is not true' if model.consent else "false"
+    without = "false"
+    if model.purpose is not None:
+        # Asked again of the contact points themselves, not of what the model made of them.
+        without = f"""
+            "{model.key}" not in (
+                select contact_point_key
+                from marts.dim_contact_points
+                where channel = '{model.channel}' and is_{model.purpose}_allowed
+            )
+        """
     return f"""
         select
             {head},

@@ -10,7 +10,6 @@ import duckdb
 
 from klantbeeld.quality.borders import BorderResult, Rule, Severity, check_frame
 
-
 RULES = (
     Rule("empty_keys", Severity.BLOCKS, "a key in every row", maximum=0),
     Rule("double_keys", Severity.BLOCKS, "each key once", maximum=0),

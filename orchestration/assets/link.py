@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 
 from klantbeeld.failpoints import failpoint
-from orchestration.manifest import Manifest, Node, asset_path, sources
 from orchestration.progress import progress
 from orchestration.resources import Platform
 
@@ -21,66 +20,69 @@ LINKAGE_RECORDS = dg.AssetKey(["intermediate", "int_linkage_records"])
 PROFILE_RECORDS = dg.AssetKey(["identity", "profile_records"])
 
 
-def build_link_assets(manifest: Manifest) -> dg.AssetsDefinition:
-    """The identity tables; which there are is what the dbt project reads as source `identity`."""
-    tables = sources(manifest, "identity")
-    inputs = _inputs(manifest)
+_TABLES = {
+    "profile_records": "Which profile every record is in. One row per record.",
+    "pairs": "What was weighed and decided about two records. One row per pair of records.",
+    "suppressed_values": (
+        "Values that too many people share to tell anybody apart, as keyed digests. "
+        "One row per value left out of matching."
+    ),
+    "profile_id_changes": "What happened to profile ids in this build. One row per event of an id.",
+    "current_profile_ids": ("What every id resolves to today. One row per profile id ever issued."),
+    "linkage_report": "The figures of this linkage. One row.",
+}
 
-    @dg.multi_asset(
-        name="link",
-        specs=[
-            dg.AssetSpec(
-                asset_path(table),
-                deps=inputs,
-                group_name="identity",
-                description=table["description"],
-                kinds={"splink", "duckdb", "table"},
-                owners=["team:customer-data"],
-            )
-            for table in tables
-        ],
-    )
-    def link(
-        context: dg.AssetExecutionContext, platform: Platform
-    ) -> Iterator[dg.MaterializeResult]:
-        from klantbeeld.identity import link as link_records
 
-        started = time.monotonic()
-        failpoint("link.before")
-        with platform.warehouse.build() as connection:
-            report = link_records(connection, platform.settings, platform.control, context.run_id)
-            rows = dict(
-                connection.execute(
-                    "select table_name, estimated_size from duckdb_tables() "
-                    "where schema_name = 'identity'"
-                ).fetchall()
-            )
-        failpoint("link.after")
-        seconds = time.monotonic() - started
-        progress().done(
-            "link",
-            "profiles",
-            {"records": report.records, "profiles": report.profiles, "pairs": report.pairs},
-            seconds,
+@dg.multi_asset(
+    name="link",
+    specs=[
+        dg.AssetSpec(
+            ["identity", table],
+            deps=[LINKAGE_RECORDS],
+            group_name="identity",
+            description=description,
+            kinds={"splink", "duckdb", "table"},
+            owners=["team:customer-data"],
         )
-        figures = {**_figures(report), **_charts(platform), "seconds": round(seconds, 2)}
-        for table in tables:
-            yield dg.MaterializeResult(
-                asset_key=asset_path(table),
-                metadata={
-                    "dagster/row_count": rows.get(table["name"], 0),
-                    **(figures if table["name"] == "profile_records" else {}),
-                },
-            )
+        for table, description in _TABLES.items()
+    ],
+)
+def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:
+    """Link the records of the build."""
+    from klantbeeld.identity import link as link_records
 
-    return link
-
-
-def _inputs(manifest: Manifest) -> list[dg.AssetKey]:
-    names: list[Node] = [
-        node for node in manifest["nodes"].values() if node["name"] == "int_linkage_records"
-    ]
-    return [dg.AssetKey(asset_path(node)) for node in names] or [LINKAGE_RECORDS]
+    started = time.monotonic()
+    failpoint("link.before")
+    with platform.warehouse.build() as connection:
+        report = link_records(connection, platform.settings, platform.control, context.run_id)
+        rows = dict(
+            connection.execute(
+                "select table_name, estimated_size from duckdb_tables() "
+                "where schema_name = 'identity'"
+            ).fetchall()
+        )
+    failpoint("link.after")
+    seconds = time.monotonic() - started
+    counts: dict[str, int | float | str] = {
+        "records": report.records,
+        "profiles": report.profiles,
+        "pairs": report.pairs,
+        "new_ids": report.created_ids,
+        "merged_ids": report.merged_ids,
+    }
+    status = "unchanged" if report.status == "unchanged" else "done"
+    progress().done("link", "records to profiles", counts, seconds, status)
+    for warning in report.warnings:
+        context.log.warning(warning)
+    figures = {**_figures(report), **_charts(platform), "seconds": round(seconds, 2)}
+    for table in _TABLES:
+        yield dg.MaterializeResult(
+            asset_key=["identity", table],
+            metadata={
+                "dagster/row_count": rows.get(table, 0),
+                **(figures if table == "profile_records" else {}),
+            },
+        )
 
 
 def _figures(report: Any) -> Mapping[str, Any]:

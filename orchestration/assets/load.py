@@ -10,7 +10,9 @@ trace. Our load puts a validator and a quarantine in front of dlt, repeats until
 counts rows read = loaded + unchanged + quarantined + deduplicated, none of which a dlt trace knows.
 """
 
+import importlib
 from collections.abc import Iterator
+from functools import cache
 
 import dagster as dg
 
@@ -36,15 +38,25 @@ _SYSTEM_KINDS = {
 
 def raw_asset_keys() -> list[dg.AssetKey]:
     """The asset of every raw table."""
-    return [_key(table) for tables in SOURCES.values() for table in tables]
+    return [raw_asset_key(table) for tables in source_tables().values() for table in tables]
 
 
 def build_load_assets() -> list[dg.AssetsDefinition]:
     """One set of assets per source."""
-    return [_source_assets(source, tables) for source, tables in SOURCES.items()]
+    return [_source_assets(source, tables) for source, tables in source_tables().items()]
 
 
-def _key(table: Table) -> dg.AssetKey:
+@cache
+def source_tables() -> dict[str, tuple[Table, ...]]:
+    """The raw tables of every source that `ingestion` has, main table first."""
+    return {
+        source: tuple(importlib.import_module(f"ingestion.sources.{source}").TABLES)
+        for source in SOURCES
+    }
+
+
+def raw_asset_key(table: Table) -> dg.AssetKey:
+    """The asset of a raw table: where the table is."""
     return dg.AssetKey([table.schema, table.name])
 
 
@@ -73,7 +85,7 @@ def _source_assets(source: str, tables: tuple[Table, ...]) -> dg.AssetsDefinitio
 
 def _spec(table: Table) -> dg.AssetSpec:
     return dg.AssetSpec(
-        _key(table),
+        raw_asset_key(table),
         group_name=table.schema,
         description=f"`{table.name}` of the source `{table.source}`, as it is there. "
         f"One row per {' + '.join(table.key)}.",
@@ -87,13 +99,13 @@ def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(
             SOURCE_LOADED,
-            asset=_key(table),
+            asset=raw_asset_key(table),
             description="The source answered and all of it was read. If not, the run goes on with what "
             "was loaded before.",
         ),
         dg.AssetCheckSpec(
             ROWS_ACCOUNTED_FOR,
-            asset=_key(table),
+            asset=raw_asset_key(table),
             description="Rows read = loaded + unchanged + quarantined + deduplicated; none is in "
             "quarantine since this load.",
         ),
@@ -112,16 +124,18 @@ def _result(table: Table, report: LoadReport, run_id: str) -> dg.MaterializeResu
     parts = ("loaded", "unchanged", "quarantined", "deduplicated")
     balances = figures["read"] == sum(figures[part] for part in parts)
     return dg.MaterializeResult(
-        asset_key=_key(table),
+        asset_key=raw_asset_key(table),
         metadata={"status": report.status, **{f"rows {k}": v for k, v in figures.items()}},
         check_results=[
             dg.AssetCheckResult(
+                asset_key=raw_asset_key(table),
                 passed=loaded,
                 check_name=SOURCE_LOADED,
                 severity=dg.AssetCheckSeverity.ERROR,
                 description=_sentence(report) or "Read to the end.",
             ),
             dg.AssetCheckResult(
+                asset_key=raw_asset_key(table),
                 passed=balances and not counts.rows_quarantined,
                 check_name=ROWS_ACCOUNTED_FOR,
                 severity=dg.AssetCheckSeverity.WARN if balances else dg.AssetCheckSeverity.ERROR,

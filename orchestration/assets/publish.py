@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from klantbeeld.transform.project import manifest_path
 from klantbeeld.warehouse import Warehouse
+from orchestration.assets.link import LINKAGE_RECORDS, PROFILE_RECORDS
 from orchestration.changes import current_fingerprint, record_published
-from orchestration.assets.link import LINKAGE_RECORDS
 from orchestration.manifest import Manifest, asset_path, models
 from orchestration.progress import progress
 from orchestration.resources import Platform
@@ -31,6 +31,8 @@ def build_publish_assets(
     manifest: Manifest, raw_keys: list[dg.AssetKey]
 ) -> list[dg.AssetsDefinition]:
     """The run's context, which begins a build, and the published version, which ends it."""
+    whole_build = {RUN_CONTEXT, PROFILE_RECORDS}
+    whole_build |= {dg.AssetKey(asset_path(node)) for node in models(manifest)}
 
     @dg.asset(
         key=RUN_CONTEXT,
@@ -82,7 +84,8 @@ def build_publish_assets(
         with platform.warehouse.build() as connection:
             counts = _rows_per_table(connection)
             # A run of some assets may publish, but only a whole run says what a version is made of.
-            is_whole = context.run.asset_selection is None
+            selection = context.run.asset_selection
+            is_whole = selection is None or selection >= whole_build
             fingerprint = _fingerprint_of(connection, context.run_id) if is_whole else None
             as_of = connection.execute("select as_of from meta.run_context").fetchone()
             pending = read_pending_profile_ids(connection)

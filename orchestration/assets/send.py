@@ -24,7 +24,7 @@ from orchestration.resources import Platform
 
 DELIVERED = "delivered"
 # What a report says when there is nothing that a person has to look at.
-GOOD = ("completed", "unchanged", "disabled")
+GOOD = ("synced", "written", "unchanged")
 
 
 def build_send_assets(manifest: Manifest) -> list[dg.AssetsDefinition]:
@@ -53,7 +53,7 @@ def audience_name(node: Node) -> str:
 
 def export_sync_name(node: Node) -> str:
     """The name under which the control plane keeps the exports of an audience."""
-    return "export_" + audience_name(node)
+    return "audience_" + audience_name(node)
 
 
 def _record_sync(node: Node) -> dg.AssetsDefinition:
@@ -140,9 +140,7 @@ def _result(key: dg.AssetKey, report: Any, seconds: float) -> dg.MaterializeResu
         progress().done("send", name, counts, seconds, status="failed")
         raise dg.Failure(description=message, metadata=dict(counts), allow_retries=False)
     good = report.status in GOOD
-    status = "done" if good else "attention"
-    if good and not any(counts.get(n) for n in ("acknowledged", "rows", "planned", "written")):
-        status = "unchanged"
+    status = "unchanged" if report.status == "unchanged" else "done" if good else "attention"
     progress().done("send", name, counts, seconds, status)
     if not good:
         progress().problem("send", name, message, "attention")
@@ -164,7 +162,7 @@ def _counts(report: Any) -> dict[str, int | float | str]:
     return {
         name: value
         for name, value in vars(report).items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name != "seconds"
+        if isinstance(value, int) and not isinstance(value, bool)
     }
 
 
