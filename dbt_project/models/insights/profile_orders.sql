@@ -87,7 +87,7 @@ hours_ranked as (
         hour_of_day,
         row_number() over (
             partition by profile_id
-            order by order_count desc, last_order_at desc, hour_of_day
+            order by order_count desc, last_order_at desc, hour_of_day asc
         ) as hour_rank
     from hours_of_profiles
 

@@ -107,7 +107,7 @@ points as (
         {{ contact_point_key() }} as contact_point_key,
         row_number() over (
             partition by profile_id, channel
-            order by preference, is_primary_of_record desc, last_updated_at desc, value_std
+            order by preference asc, is_primary_of_record desc, last_updated_at desc, value_std asc
         ) = 1 as is_primary
     from points_of_profiles
 
