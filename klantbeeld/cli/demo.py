@@ -28,10 +28,32 @@ def stop() -> None:
 
 
 @demo.command()
+def status() -> None:
+    """Show what runs, and where to look."""
+    world = _world().status(load_settings())
+    if not world.exists:
+        click.echo("there is no demo world yet: `klantbeeld demo start` makes it")
+        return
+    click.echo(f"{world.persons:,} persons; it is {world.business_date} there")
+    for system, runs in world.running.items():
+        state = "runs" if runs else "stopped"
+        click.echo(f"  {system:<12} {state:<8} {world.urls.get(system, '')}")
+    crm = world.urls.get("crm")
+    if crm and all(world.running.values()):
+        click.echo("\nWhere to look next")
+        click.echo(f"  {crm:<40} the CRM: open a contact, its profile is beside it")
+        click.echo(f"  {'make ui':<40} the lineage, runs and checks")
+        click.echo(f"  {'klantbeeld demo advance --days 1':<40} let a day pass, then `klantbeeld run`")
+        click.echo(f"  {'make dev':<40} change an audience, see who joins and leaves")
+    if world.is_interrupted:
+        click.echo("\na day was interrupted: `klantbeeld demo advance` finishes it")
+
+
+@demo.command()
 @click.option("--days", default=1, show_default=True, type=click.IntRange(1, 366))
 def advance(days: int) -> None:
     """Let the world live: orders, moves, opens, withdrawals, deletions, new customers."""
-    _world().advance(load_settings(), days)
+    _world().advance(load_settings(), days, progress=lambda text: click.echo(text, err=True))
 
 
 @demo.command()

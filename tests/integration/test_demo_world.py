@@ -377,10 +377,8 @@ def run_in_child(settings: Settings, call: str, failpoint: str = "") -> int:
 @pytest.mark.parametrize(
     "points",
     [
-        pytest.param(("crm", "clock"), id="some"),
-        pytest.param(
-            ("drawn", "shop", "crm", "applied", "clock"), id="all", marks=pytest.mark.long
-        ),
+        pytest.param("crm clock", id="some"),
+        pytest.param("drawn shop crm applied clock", id="all", marks=pytest.mark.long),
     ],
 )
 def test_a_killed_day_ends_as_an_undisturbed_one(root: Path, points: str) -> None:
