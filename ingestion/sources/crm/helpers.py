@@ -76,7 +76,8 @@ class Crm:
         """All option labels; there are few."""
         with told("crm"):
             response = self._client.get("EntityDefinitions/optionsets")
-            rows = response.json().get("value")
+            answer = response.json()
+        rows = answer.get("value") if isinstance(answer, dict) else None
         if not isinstance(rows, list):
             raise KlantbeeldError(f"{load.table.name}: the CRM's answer holds no list of labels")
         load.rows.add_page(rows)
@@ -96,10 +97,11 @@ class Crm:
         )
         deleted: list[str] = []
         link, rows = None, 0
-        for (answer,) in pages:
-            found = answer.get("value") if isinstance(answer, dict) else None
-            if not isinstance(found, list):
+        for page in pages:
+            answer = page[0] if page else None
+            if not isinstance(answer, dict) or not isinstance(answer.get("value"), list):
                 raise KlantbeeldError(f"{load.table.name}: the CRM's answer holds no list of rows")
+            found = answer["value"]
             # Only an answer to a delta link tells deletions, and such answers are short.
             gone = [row for row in found if _is_deletion(row)] if columns is None else []
             deleted += [str(row["id"]) for row in gone]
@@ -120,7 +122,14 @@ class Crm:
         response = self._client.get(
             f"EntityDefinitions(LogicalName='{name}')/Attributes", params={"$select": "LogicalName"}
         )
-        return sorted(str(row["LogicalName"]) for row in response.json()["value"])
+        answer = response.json()
+        found = answer.get("value") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise KlantbeeldError(
+                f"{load.table.name}: the CRM's answer holds no list of columns",
+                "Check base_url: another service may be answering there.",
+            )
+        return sorted(str(row["LogicalName"]) for row in found)
 
     def _columns(self, load: TableLoad, attributes: list[str]) -> list[str]:
         """What to select; remarks on columns that came or went since the last load."""

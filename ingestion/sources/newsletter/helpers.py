@@ -103,11 +103,19 @@ class Newsletter:
             }
         )
         with told("newsletter"):
-            for answer in resource:
+            answers = 0
+            for answers, answer in enumerate(resource, start=1):  # noqa: B007
                 rows = answer.get("data") if isinstance(answer, dict) else None
                 if not isinstance(rows, list):
-                    raise KlantbeeldError(
-                        f"{name}: the newsletter tool's answer holds no list of rows",
-                        "Check base_url: another service may be answering there.",
-                    )
+                    raise _no_rows(name)
                 yield rows
+            # An empty list is an answer too, but not of this API: it must not pass for no news.
+            if not answers:
+                raise _no_rows(name)
+
+
+def _no_rows(name: str) -> KlantbeeldError:
+    return KlantbeeldError(
+        f"{name}: the newsletter tool's answer holds no list of rows",
+        "Check base_url: another service may be answering there.",
+    )
