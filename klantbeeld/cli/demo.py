@@ -43,7 +43,9 @@ def status() -> None:
         click.echo("\nWhere to look next")
         click.echo(f"  {crm:<40} the CRM: open a contact, its profile is beside it")
         click.echo(f"  {'make ui':<40} the lineage, runs and checks")
-        click.echo(f"  {'klantbeeld demo advance --days 1':<40} let a day pass, then `klantbeeld run`")
+        click.echo(
+            f"  {'klantbeeld demo advance --days 1':<40} let a day pass, then `klantbeeld run`"
+        )
         click.echo(f"  {'make dev':<40} change an audience, see who joins and leaves")
     if world.is_interrupted:
         click.echo("\na day was interrupted: `klantbeeld demo advance` finishes it")

@@ -33,6 +33,19 @@ def run(full: bool, select: str | None, json_file: str | None) -> int:
     return orchestrate(settings, "orchestration.run", arguments)
 
 
+def require_sources(settings: Settings) -> None:
+    """Refuse a home that nothing could be loaded into.
+
+    Raises:
+        SettingsError: No source is set.
+    """
+    if not settings.sources:
+        raise SettingsError(
+            f"no source is set in the home {settings.paths.home}",
+            f"Add [sources.<name>] to {settings.paths.config}, or try `klantbeeld demo start`.",
+        )
+
+
 def orchestrate(settings: Settings, module: str, arguments: Sequence[str]) -> int:
     """Run a module of the orchestration; returns its exit code.
 

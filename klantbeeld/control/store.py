@@ -96,7 +96,7 @@ def open_control(settings: Settings) -> ControlPlane:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
-        # 64 MB: with the default of 2 MB, writing a million ledger rows is mostly reading pages again.
+        # 64 MB: with the default of 2 MB, a million ledger rows are mostly pages read again.
         connection.execute("pragma cache_size=-65536")
 
     @sa.event.listens_for(engine, "begin")
@@ -182,6 +182,15 @@ def _claim(control: ControlPlane, settings: Settings) -> None:
                 ],
             )
     elif environment != settings.environment:
+        with control.begin() as connection:
+            if connection.scalar(sa.select(sa.func.count()).select_from(tables.versions)) == 0:
+                # Nothing was ever published here: only somebody's first look made this home.
+                connection.execute(
+                    tables.home.update()
+                    .where(tables.home.c.key == "environment")
+                    .values(value=settings.environment)
+                )
+                return
         raise SettingsError(
             f"environment: this home belongs to {environment!r}, the settings say "
             f"{settings.environment!r}",

@@ -23,8 +23,13 @@ def test_migrations_and_tables_say_the_same(tmp_path: Path) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_a_home_belongs_to_one_environment(tmp_path: Path) -> None:
-    open_control(load_settings(home=tmp_path, environment="demo"))
+def test_a_home_belongs_to_one_environment_once_it_has_published(tmp_path: Path) -> None:
+    open_control(load_settings(home=tmp_path, environment="development"))
+    control = open_control(load_settings(home=tmp_path, environment="demo"))
+    now = datetime.now(UTC)
+    version = {"version_id": "v", "created_at": now, "as_of": now, "run_id": "r", "counts": {}}
+    with control.begin() as connection:
+        connection.execute(versions.insert().values(**version, status="current"))
     with pytest.raises(SettingsError, match="belongs to 'demo'"):
         open_control(load_settings(home=tmp_path, environment="production"))
 
