@@ -5,8 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 export KLANTBEELD_HOME ?= $(CURDIR)/.klantbeeld
 export KLANTBEELD_DEMO__DIR ?= $(CURDIR)/.klantbeeld-demo
-# A demo home says so in its own settings file; until that is written, the environment does.
-demo ui: export KLANTBEELD_ENVIRONMENT ?= demo
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 

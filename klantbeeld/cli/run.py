@@ -9,6 +9,7 @@ from types import FrameType
 
 import click
 
+from klantbeeld.errors import SettingsError
 from klantbeeld.settings import Settings, load_settings
 
 
@@ -25,6 +26,7 @@ def run(full: bool, select: str | None, json_file: str | None) -> int:
     started again: it ends in the same state.
     """
     settings = load_settings()
+    require_sources(settings)
     arguments = ["--job", "full" if full else "incremental"]
     if select:
         arguments += ["--select", select]

@@ -2,7 +2,7 @@
 
 import click
 
-from klantbeeld.cli.run import orchestrate
+from klantbeeld.cli.run import orchestrate, require_sources
 from klantbeeld.settings import load_settings
 
 
@@ -14,6 +14,7 @@ def ui(port: int) -> int:
     In the demo the source systems are started too, so that the CRM can be looked at beside it.
     """
     settings = load_settings()
+    require_sources(settings)
     if settings.environment == "demo":
         from klantbeeld.cli.demo import start_world
 
