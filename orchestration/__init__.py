@@ -6,6 +6,7 @@ that is `ingestion`, `dbt_project` and `klantbeeld`, none of which may import th
 ingestion -> raw_<source> -> staging -> intermediate -> identity -> marts -> insights -> segments
 -> activation -> published version -> crm, exports
 
-`definitions.py` gathers; `assets/<stage>.py` one stage each; `checks.py` the checks that are not dbt
-tests; `automation.py` jobs, schedules and sensors; `run.py` the same jobs from the command line.
+`definitions.py` gathers; `assets/<stage>.py` one stage each; `checks.py` the checks that are not
+dbt tests; `automation.py` jobs, schedules and sensors; `run.py` the same jobs from the command
+line.
 """

@@ -2,9 +2,9 @@
 
 Belongs here: selections and moments. Does not: any work.
 
-`full_job` builds everything; `incremental_job` loads, and builds only what has a reason; `load_job`,
-`build_job` and `send_job` are its three parts, which the command line runs one after the other, so that
-a run with nothing to do never pays for the imports of the parts it skips.
+`full_job` builds everything; `incremental_job` loads, and builds only what has a reason;
+`load_job`, `build_job` and `send_job` are its three parts, which the command line runs one after
+the other, so that a run with nothing to do never pays for the imports of the parts it skips.
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def build_jobs(
         dg.define_asset_job(
             "training_job",
             selection=dg.AssetSelection.assets(CANDIDATE_MODEL),
-            description="Train a candidate for the linkage model; promoting it is a separate, explicit step.",
+            description="Train a candidate for the linkage model; promoting it is explicit.",
         ),
     ]
 
@@ -104,7 +104,7 @@ def _schedule(name: str, job: str, cron: str, description: str) -> dg.ScheduleDe
         description=description,
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def schedule() -> dg.RunRequest | dg.SkipReason:
         holder = lock_holder(load_settings().paths.lock_file)
         if holder is not None:
             return dg.SkipReason(f"A run is in progress: {holder.get('purpose', 'unknown')}.")

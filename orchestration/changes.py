@@ -1,11 +1,12 @@
-"""Whether there is anything to build: what the current version was built from, against what is there now.
+"""Whether there is anything to build: what the version was built from, and what is there now.
 
 Belongs here: the fingerprint of a build's inputs. Does not: what to do about a difference.
 
-A build depends on the loaded rows, the business date, the dbt project, the linkage model and code, and
-what people decided. Each is summed up in one short text; together they are the fingerprint, stored in
-the same transaction that publishes a version. A run whose fingerprint is the published one has nothing
-to build. A run killed anywhere leaves a fingerprint that differs, so the next one builds.
+A build depends on the loaded rows, the business date, the dbt project, the linkage model and code,
+and what people decided. Each is summed up in one short text; together they are the fingerprint,
+stored in the same transaction that publishes a version. A run whose fingerprint is the published
+one has nothing to build. A run killed anywhere leaves a fingerprint that differs, so the next one
+builds.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """The checks that are neither dbt tests nor part of a load: both borders, and the linkage.
 
-Belongs here: running a suite at the right moment and saying what its outcome stops. Does not: what is
-expected (`klantbeeld.quality`, `klantbeeld.identity`). The severities are written down in docs/checks.md.
+Belongs here: running a suite at the right moment and saying what its outcome stops. Does not: what
+is expected (`klantbeeld.quality`, `klantbeeld.identity`). The severities are written down in
+docs/checks.md.
 
 raw_<source>      -> landing_contract (blocks), landing_plausible (warns)
 what leaves       -> egress_contract (blocks the publish and so the sends), egress_plausible (warns)
@@ -34,7 +35,7 @@ LEAST_BCUBED_F1 = 0.85
 
 
 def build_landing_checks() -> dg.AssetChecksDefinition:
-    """Great Expectations on the tables of every source, after the loads and before the first model."""
+    """Great Expectations on each source's tables, after the loads and before the first model."""
     sources = source_tables()
     first_table = {source: raw_asset_key(tables[0]) for source, tables in sources.items()}
 
@@ -135,13 +136,11 @@ def build_egress_checks(manifest: Manifest) -> dg.AssetChecksDefinition:
 @dg.asset_check(
     asset=PROFILE_RECORDS,
     description=(
-        "Pair precision and recall, pair F1 and B-cubed against the people who are known, where a truth "
-        f"is known. Warns below a B-cubed F1 of {LEAST_BCUBED_F1}."
+        "Pair precision and recall, pair F1 and B-cubed against the people who are known, where "
+        f"a truth is known. Warns below a B-cubed F1 of {LEAST_BCUBED_F1}."
     ),
 )
-def linkage_quality(
-    context: dg.AssetCheckExecutionContext, platform: Platform
-) -> dg.AssetCheckResult:
+def linkage_quality(platform: Platform) -> dg.AssetCheckResult:
     """How good the linkage is."""
     from klantbeeld.identity import evaluate
 

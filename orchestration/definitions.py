@@ -43,8 +43,8 @@ def defs() -> dg.Definitions:
         schedules=build_schedules(),
         sensors=[new_till_files_sensor],
         resources={"platform": Platform()},
-        # One DuckDB file has one writer, and a process per step would be mostly imports: the same six
-        # steps took 32 s in one process and 100 s in several.
+        # One DuckDB file has one writer, and a process per step would be mostly imports: the same
+        # six steps took 32 s in one process and 100 s in several.
         executor=dg.in_process_executor,
     )
     return with_freshness(definitions, raw_keys)

@@ -1,6 +1,7 @@
-"""dbt's manifest, the list of everything in the dbt project, kept in the home and parsed when it changed.
+"""dbt's manifest, the list of all that is in the project: kept in the home, parsed on change.
 
-Belongs here: having a manifest and reading what orchestration needs from it. Does not: running models.
+Belongs here: having a manifest and reading what orchestration needs from it. Does not: running
+models.
 
 dbt_project/ -> `dbt parse` -> <home>/dbt/target/manifest.json -> assets
 """

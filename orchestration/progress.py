@@ -1,7 +1,7 @@
 """What a person sees while a run works: one line per thing done, and what needs attention.
 
-Belongs here: collecting and showing lines. Does not: deciding anything. Lines carry counts and names
-of stages, never a value of a person.
+Belongs here: collecting and showing lines. Does not: deciding anything. Lines carry counts and
+names of stages, never a value of a person.
 
 asset functions -> Progress -> stderr, and the summary of `orchestration.run`
 """

@@ -22,7 +22,8 @@ _lock_is_held = False
 def holding_run_lock(warehouse: Warehouse, purpose: str) -> Iterator[None]:
     """Hold the run lock for as long as this process works on one pipeline run.
 
-    The command line takes it around several Dagster runs; each of those asks again and finds it held.
+    The command line takes it around several Dagster runs; each of those asks again and finds it
+    held.
     """
     global _lock_is_held
     if _lock_is_held:
@@ -39,8 +40,8 @@ def holding_run_lock(warehouse: Warehouse, purpose: str) -> Iterator[None]:
 class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The platform's own services, open for one run.
 
-    The in-process executor opens a resource once per run and closes it after the last step, so the run
-    lock is held from the first step to the last, whoever launched the run.
+    The in-process executor opens a resource once per run and closes it after the last step, so the
+    run lock is held from the first step to the last, whoever launched the run.
     """
 
     _settings: Settings | None = PrivateAttr(default=None)

@@ -1,13 +1,14 @@
-"""The pipeline from the command line: `python -m orchestration.run --job incremental|full|training`.
+"""The pipeline from the command line: `python -m orchestration.run --job incremental|full`.
 
-Belongs here: which parts a run has, what a person sees of them, and the exit code. Does not: the parts.
+Belongs here: which parts a run has, what a person sees of them, and the exit code. Does not: the
+parts.
 
-An incremental run is up to two Dagster runs under one lock: the loads, and then either everything after
-them or, with nothing to build, only the sends that still have something to do. Each part imports what it
-needs and no more, so that a run with nothing to do is start-up and little else.
+An incremental run is up to two Dagster runs under one lock: the loads, and then either everything
+after them or, with nothing to build, only the sends that still have something to do. Each part
+imports what it needs and no more, so that a run with nothing to do is start-up and little else.
 
-Exit codes: 0 all good, 1 failed, 2 wrong settings or usage, 3 completed but something needs attention,
-4 another run is in progress.
+Exit codes: 0 all good, 1 failed, 2 wrong settings or usage, 3 completed but something needs
+attention, 4 another run is in progress.
 """
 
 import argparse

@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"klantbeeld: {error}\n")
         return error.exit_code
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(_WORKSPACE), "-h", "127.0.0.1"]
-    # A session of its own: `dagster dev` can end before its web server, daemon and code server do, so
-    # all of them are ended together, as a group.
+    # A session of its own: `dagster dev` can end before its web server, daemon and code server do,
+    # so all of them are ended together, as a group.
     child = subprocess.Popen(
         [*command, "-p", str(options.port)], env=environment, start_new_session=True
     )

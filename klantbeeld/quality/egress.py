@@ -3,8 +3,8 @@
 activation.sync_*, activation.audience_* -> figures, one row per model -> suite -> BorderResult
 
 Consent is a join in the models; this border finds out if an edit broke the join. Values that a
-spreadsheet would run as a formula are neutralised by the writer of each file; here is only seen that
-no control character is in a value that leaves.
+spreadsheet would run as a formula are neutralised by the writer of each file; here is only seen
+that no control character is in a value that leaves.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class LeavingModel:
         name: Its name.
         key: The column that the destination knows a row by.
         approved: The columns that may leave.
-        internal: Columns that may be in the model and do not leave (keys of ours, the consent itself).
-        channel: The channel of an audience; its rows are contact points of that channel.
+        internal: Columns that may be in the model and do not leave (keys of ours, the consent
+        itself). channel: The channel of an audience; its rows are contact points of that channel.
         purpose: The purpose that each of them must be allowed for; None where no consent is needed.
     """
 
@@ -70,14 +70,12 @@ def check_egress(
 
 
 def _figures_sql(con: duckdb.DuckDBPyConnection, model: LeavingModel) -> str:
-    present = {
-        name: kind
-        for name, kind in con.execute(
-            "select column_name, data_type from duckdb_columns() "
-            "where schema_name = $schema and table_name = $name",
-            {"schema": model.schema, "name": model.name},
-        ).fetchall()
-    }
+    columns = con.execute(
+        "select column_name, data_type from duckdb_columns() "
+        "where schema_name = $schema and table_name = $name",
+        {"schema": model.schema, "name": model.name},
+    )
+    present: dict[str, str] = dict(columns.fetchall())
     expected = model.approved | model.internal | {model.key}
     head = f"""
         '{model.subject}' as subject,

@@ -57,8 +57,8 @@ def _figures_sql(schema: str, table: RawTable, present: set[str]) -> str:
     subject = f"'{schema}.{table.name}'"
     if not present or not set(table.key) <= present:
         return (
-            f"select {subject} as subject, {missing} as missing_columns, 0 as rows, 0 as empty_keys, "
-            "0 as double_keys, 0 as rows_not_stamped, 0 as share_loaded_later"
+            f"select {subject} as subject, {missing} as missing_columns, 0 as rows, "
+            "0 as empty_keys, 0 as double_keys, 0 as rows_not_stamped, 0 as share_loaded_later"
         )
     key = ", ".join(f'"{column}"' for column in table.key)
     is_empty = " or ".join(f'"{column}" is null' for column in table.key)

@@ -1,11 +1,14 @@
-"""Clean, harmonise, publish, measure, choose and shape: every dbt model is an asset, every test a check.
+"""Clean, harmonise, publish, measure, choose, shape: each dbt model is an asset, each test a check.
 
-Belongs here: turning dbt's manifest into assets and a dbt process's words into events. Does not: SQL.
+Belongs here: turning dbt's manifest into assets and a dbt process's words into events. Does not:
+SQL.
 
-One set of assets around the whole project. The identity tables are dbt sources that Python writes, so
-Dagster splits the step in two by itself, before and after the link stage, and dbt starts twice a run.
+One set of assets around the whole project. The identity tables are dbt sources that Python writes,
+so Dagster splits the step in two by itself, before and after the link stage, and dbt starts twice a
+run.
 
-raw_<source>, meta.run_context -> staging -> intermediate -> (identity) -> marts -> insights -> segments
+raw_<source>, meta.run_context -> staging -> intermediate -> (identity) -> marts -> insights ->
+segments
 -> activation
 """
 
@@ -65,9 +68,9 @@ class StageTranslator(DagsterDbtTranslator):
         deps = list(spec.deps)
         parents = node["depends_on"].get("nodes", [])
         if not any(p in manifest["nodes"] or p.startswith(_IDENTITY_SOURCE) for p in parents):
-            # Every first model (and seed) waits for the run's context, also one that does not read it.
-            # Dagster splits a set of assets by their distance from the start: without this the first
-            # half of the project would fall apart in three, each with a start of dbt.
+            # Every first model (and seed) waits for the run's context, also one that does not read
+            # it. Dagster splits a set of assets by their distance from the start: without this the
+            # first half of the project would fall apart in three, each with a start of dbt.
             deps += [dg.AssetDep(RUN_CONTEXT)] * all(dep.asset_key != RUN_CONTEXT for dep in deps)
         return spec.replace_attributes(
             key=key,
@@ -88,12 +91,12 @@ def owner_of(node: Node) -> str:
 
 
 def with_checks_on_last_parent(manifest: Manifest) -> dict[str, Any]:
-    """The manifest with every test attached to one model: of those that it reads, the one built last.
+    """The manifest with each test attached to one model: of those it reads, the one built last.
 
-    dbt attaches a `relationships` test to the model that names it, a singular test of several models to
-    none, and a source's test to the source. Attached to the model that is built last (for a source, the
-    first model that reads it), a test is a check of the step that can run it: never before the link
-    stage when it needs what comes after it, and exactly once.
+    dbt attaches a `relationships` test to the model that names it, a singular test of several
+    models to none, and a source's test to the source. Attached to the model that is built last (for
+    a source, the first model that reads it), a test is a check of the step that can run it: never
+    before the link stage when it needs what comes after it, and exactly once.
     """
     depth: dict[str, int] = {}
 
@@ -149,10 +152,11 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
             if dg.AssetKey(asset_path(node)) in context.selected_asset_keys
         }
         failpoint("dbt.before_staging" if "staging" in schemas.values() else "dbt.before_marts")
-        # DbtCliResource.cli would start dbt a second time for its version and load an adapter in this
-        # process: 7 s of CPU on each of the two starts, for metadata that is not asked for here.
+        # DbtCliResource.cli would start dbt a second time for its version and load an adapter in
+        # this process: 7 s of CPU on each of the two starts, for metadata that is not asked for
+        # here.
         invocation = DbtCliInvocation.run(
-            args=dbt_command(*_build_arguments(context, manifest, translator, set(schemas))),
+            args=dbt_command(*_build_arguments(context, manifest, set(schemas))),
             env={**dbt_environment(platform.settings), "DBT_LOG_FORMAT": "json"},
             manifest=manifest,
             dagster_dbt_translator=translator,
@@ -218,10 +222,7 @@ def after_link(manifest: Manifest) -> set[str]:
 
 
 def _build_arguments(
-    context: dg.AssetExecutionContext,
-    manifest: Manifest,
-    translator: DagsterDbtTranslator,
-    selected: Set[str],
+    context: dg.AssetExecutionContext, manifest: Manifest, selected: Set[str]
 ) -> list[str]:
     # The manifest in the target folder is the one the assets were made of: dbt must not rewrite it.
     arguments = ["--no-write-json", "--log-level-file", "none", "build"]
@@ -242,8 +243,8 @@ def _build_arguments(
 def _with_row_counts(events: list[DbtEvent], platform: Platform) -> Iterator[DbtEvent]:
     """Add the number of rows of each table, read once from the catalog after dbt has let go.
 
-    dagster-dbt's own `fetch_row_counts` leaves a connection open in this process, after which DuckDB
-    refuses the next writer.
+    dagster-dbt's own `fetch_row_counts` leaves a connection open in this process, after which
+    DuckDB refuses the next writer.
     """
     with platform.warehouse.build() as connection:
         sizes = {

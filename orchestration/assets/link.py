@@ -1,6 +1,7 @@
-"""Link: which records are one person. Splink's scores, conflict-aware clusters, lasting profile ids.
+"""Link: which records are one person. Splink's scores, clusters without conflict, lasting ids.
 
-Belongs here: calling `klantbeeld.identity.link` and showing its figures and charts. Does not: linkage.
+Belongs here: calling `klantbeeld.identity.link` and showing its figures and charts. Does not:
+linkage.
 
 intermediate.int_linkage_records -> identity.profile_records, pairs, suppressed_values, ...
 """
@@ -47,7 +48,9 @@ _TABLES = {
         for table, description in _TABLES.items()
     ],
 )
-def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:
+def link(
+    context: dg.AssetExecutionContext, platform: Platform
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Link the records of the build."""
     from klantbeeld.identity import link as link_records
 

@@ -1,18 +1,20 @@
 """Load: every table of every source, as it was loaded by `ingestion`.
 
-Belongs here: showing what a load did. Does not: loading. A source that is added to `ingestion` appears
-here by itself.
+Belongs here: showing what a load did. Does not: loading. A source that is added to `ingestion`
+appears here by itself.
 
 source system -> ingestion.pipelines.load_source -> raw_<source>.<table>
 
 Plain multi-assets and not `@dlt_assets`: that decorator runs a dlt pipeline once and reports its
-trace. Our load puts a validator and a quarantine in front of dlt, repeats until nothing is pending, and
-counts rows read = loaded + unchanged + quarantined + deduplicated, none of which a dlt trace knows.
+trace. Our load puts a validator and a quarantine in front of dlt, repeats until nothing is pending,
+and counts rows read = loaded + unchanged + quarantined + deduplicated, none of which a dlt trace
+knows.
 """
 
 import importlib
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import dagster as dg
 
@@ -68,7 +70,7 @@ def _source_assets(source: str, tables: tuple[Table, ...]) -> dg.AssetsDefinitio
     )
     def load(
         context: dg.AssetExecutionContext, platform: Platform
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         from ingestion.pipelines import load_source
 
         failpoint(f"load.before_{source}")
@@ -78,7 +80,7 @@ def _source_assets(source: str, tables: tuple[Table, ...]) -> dg.AssetsDefinitio
         failpoint(f"load.after_{source}")
         _tell(report)
         for table in tables:
-            yield _result(table, report, context.run_id)
+            yield _result(table, report)
 
     return load
 
@@ -100,8 +102,8 @@ def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             SOURCE_LOADED,
             asset=raw_asset_key(table),
-            description="The source answered and all of it was read. If not, the run goes on with what "
-            "was loaded before.",
+            description="The source answered and all of it was read. If not, the run goes on with "
+            "what was loaded before.",
         ),
         dg.AssetCheckSpec(
             ROWS_ACCOUNTED_FOR,
@@ -117,7 +119,7 @@ def _changed(report: LoadReport) -> bool:
     return bool(totals.rows_loaded or totals.rows_deleted) or report.status == "loaded"
 
 
-def _result(table: Table, report: LoadReport, run_id: str) -> dg.MaterializeResult:
+def _result(table: Table, report: LoadReport) -> dg.MaterializeResult[Any]:
     counts = report.tables.get(table.name, TableCounts())
     figures = {name.removeprefix("rows_"): value for name, value in vars(counts).items()}
     loaded = report.status != "failed"

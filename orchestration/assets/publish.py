@@ -1,4 +1,4 @@
-"""The publish: when every blocking check passed, the build becomes the version that everybody reads.
+"""The publish: when every blocking check passed, the build becomes the version that all read.
 
 Belongs here: the gate and its commit. Does not: what a version is (`klantbeeld.warehouse`).
 
@@ -8,22 +8,26 @@ all last models of the build -> [warehouse, published_version]
 import json
 import time
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import duckdb
 import sqlalchemy as sa
 
+from klantbeeld.clock import Clock
+from klantbeeld.errors import KlantbeeldError
 from klantbeeld.transform.project import manifest_path
-from klantbeeld.warehouse import Warehouse
 from orchestration.assets.link import LINKAGE_RECORDS, PROFILE_RECORDS
-from orchestration.changes import current_fingerprint, record_published
+from orchestration.changes import current_fingerprint, needs_build, record_published
 from orchestration.manifest import Manifest, asset_path, models
 from orchestration.progress import progress
 from orchestration.resources import Platform
 
 PUBLISHED_VERSION = dg.AssetKey(["warehouse", "published_version"])
 RUN_CONTEXT = dg.AssetKey(["meta", "run_context"])
-# Written when a whole run begins to build and read when it publishes: what the version was built from.
+# Written when a whole run begins to build and read when it publishes: what the version was built
+# from.
 _BUILDING = "meta.building"
 
 
@@ -44,8 +48,8 @@ def build_publish_assets(
         description=(
             "What models know of the run: its business time, time zone and default country. "
             "One row, the run that is building.\n\n"
-            "Not made, and everything after it skipped, when an incremental run finds nothing new since "
-            "the current version."
+            "Not made, and everything after it skipped, when an incremental run finds nothing new "
+            "since the current version."
         ),
     )
     def run_context(context: dg.AssetExecutionContext, platform: Platform) -> object:
@@ -57,10 +61,8 @@ def build_publish_assets(
             progress().done("build", "nothing changed", {"since version": name}, status="unchanged")
             return
         context.log.info("Building because of: " + ", ".join(reasons))
-        begin_build(platform, context.run_id)
-        yield dg.MaterializeResult(
-            metadata={"as_of": as_of_of_build(platform.warehouse), "because": reasons}
-        )
+        as_of = begin_build(platform, context.run_id)
+        yield dg.MaterializeResult(metadata={"as_of": as_of.isoformat(), "because": reasons})
 
     @dg.asset(
         key=PUBLISHED_VERSION,
@@ -71,13 +73,13 @@ def build_publish_assets(
         description=(
             "The version of the warehouse that the explorer, reports and sends read. "
             "One immutable copy of the build per publish.\n\n"
-            "Reached only when every blocking check of the run passed; until its row is committed the "
-            "previous version stays current."
+            "Reached only when every blocking check of the run passed; until its row is committed "
+            "the previous version stays current."
         ),
     )
     def published_version(
         context: dg.AssetExecutionContext, platform: Platform
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from klantbeeld.identity import commit_profile_ids, read_pending_profile_ids
 
         started = time.monotonic()
@@ -85,9 +87,9 @@ def build_publish_assets(
             counts = _rows_per_table(connection)
             # A run of some assets may publish, but only a whole run says what a version is made of.
             selection = context.run.asset_selection
-            is_whole = selection is None or selection >= whole_build
+            is_whole = not selection or selection >= whole_build
             fingerprint = _fingerprint_of(connection, context.run_id) if is_whole else None
-            as_of = connection.execute("select as_of from meta.run_context").fetchone()
+            as_of = as_of_of_build(connection)
             pending = read_pending_profile_ids(connection)
 
         def on_commit(control: sa.Connection, version_id: str) -> None:
@@ -96,7 +98,7 @@ def build_publish_assets(
 
         version = platform.warehouse.publish(
             run_id=context.run_id,
-            as_of=as_of[0],
+            as_of=as_of,
             counts=counts,
             on_commit=on_commit,
             manifest=manifest_path(platform.settings),
@@ -120,32 +122,38 @@ def build_publish_assets(
 
 def build_reasons(run: dg.DagsterRun, platform: Platform) -> list[str]:
     """Why this run builds; only an incremental run may find no reason."""
-    from orchestration.changes import needs_build
-
     if run.tags.get("klantbeeld/build") != "if-changed":
         return ["asked for"]
     return needs_build(platform.settings, platform.control, platform.warehouse)
 
 
-def begin_build(platform: Platform, run_id: str) -> None:
+def begin_build(platform: Platform, run_id: str) -> datetime:
     """Write the run's context and what it builds from, before the first model."""
-    from klantbeeld.clock import Clock
-
+    as_of = Clock(platform.settings).as_of()
+    fingerprint = current_fingerprint(platform.settings, platform.control)
     with platform.warehouse.build() as connection:
-        as_of = Clock(platform.settings).as_of()
         platform.warehouse.set_run_context(connection, run_id, as_of)
-        fingerprint = current_fingerprint(platform.settings, platform.control)
         connection.execute(
             f"create or replace table {_BUILDING} as select $run_id as run_id, $f as fingerprint",
             {"run_id": run_id, "f": json.dumps(fingerprint)},
         )
+    return as_of
 
 
-def as_of_of_build(warehouse: Warehouse) -> str:
-    """The business time that the build speaks of."""
-    with warehouse.build() as connection:
+def as_of_of_build(connection: duckdb.DuckDBPyConnection) -> datetime:
+    """The business time that the build speaks of.
+
+    Raises:
+        KlantbeeldError: The build was never begun.
+    """
+    try:
         row = connection.execute("select as_of from meta.run_context").fetchone()
-    return str(row[0].isoformat()) if row else ""
+    except duckdb.CatalogException:
+        row = None
+    if row is None:
+        raise KlantbeeldError("there is no build to publish", "Run `klantbeeld run`.")
+    as_of: datetime = row[0]
+    return as_of
 
 
 def last_models(manifest: Manifest) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """Send: what was published goes to the CRM and to each audience's destination, and is acknowledged.
 
-Belongs here: one asset per sync and per export, generated from the manifest, so that a new audience file
-is an asset with no change in Python. Does not: planning, guards, delivery (`klantbeeld.activation`).
+Belongs here: one asset per sync and per export, generated from the manifest, so that a new audience
+file is an asset with no change in Python. Does not: planning, guards, delivery
+(`klantbeeld.activation`).
 
 activation.sync_crm__customer_profiles, published version -> [crm, customer_profiles]
 segments.seg_<audience>,                published version -> [exports, <audience>]
@@ -69,18 +70,18 @@ def _record_sync(node: Node) -> dg.AssetsDefinition:
         description=(
             f"What the destination `{destination}` has acknowledged of `{node['name']}`. "
             "One row per row of the destination, under its own key.\n\n"
-            "Only the difference with the last acknowledged state is sent; a rejected row is kept with "
-            "its reason and tried again in the next run."
+            "Only the difference with the last acknowledged state is sent; a rejected row is kept "
+            "with its reason and tried again in the next run."
         ),
         check_specs=[
             dg.AssetCheckSpec(
                 DELIVERED,
                 asset=key,
-                description="Everything planned was acknowledged: nothing rejected, unknown or held.",
+                description="All that was planned was acknowledged: none rejected, unknown, held.",
             )
         ],
     )
-    def sync(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+    def sync(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[Any]:
         from klantbeeld.activation import run_sync
 
         started = time.monotonic()
@@ -110,7 +111,8 @@ def _audience_export(node: Node) -> dg.AssetsDefinition:
         owners=["team:customer-data"],
         description=(
             f"The audience `{audience}` as a file for `{about.get('destination')}`, for "
-            f"{about.get('purpose')} {about.get('channel')}. One row per contact point that may be used."
+            f"{about.get('purpose')} {about.get('channel')}. "
+            "One row per contact point that may be used."
         ),
         check_specs=[
             dg.AssetCheckSpec(
@@ -120,7 +122,7 @@ def _audience_export(node: Node) -> dg.AssetsDefinition:
             )
         ],
     )
-    def export(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+    def export(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[Any]:
         from klantbeeld.activation import run_export
 
         started = time.monotonic()
@@ -132,7 +134,7 @@ def _audience_export(node: Node) -> dg.AssetsDefinition:
     return export
 
 
-def _result(key: dg.AssetKey, report: Any, seconds: float) -> dg.MaterializeResult:
+def _result(key: dg.AssetKey, report: Any, seconds: float) -> dg.MaterializeResult[Any]:
     name = key.path[-1]
     counts = _counts(report)
     message = str(getattr(report, "message", "") or report.status)
@@ -171,22 +173,26 @@ def waiting_sends(
 ) -> list[dg.AssetKey]:
     """The sends that have something to do although nothing new was published.
 
-    A send is done with a version when its last run for that version completed and no operation of it
-    waits: everything else (killed, failed, held, rejected rows) is tried again.
+    A send is done with a version when its last run for that version completed and no operation of
+    it waits: everything else (killed, failed, held, rejected rows) is tried again.
     """
     version = warehouse.current()
     if version is None:
         return []
-    sent = sa.select(tables.sync_runs.c.sync, tables.sync_runs.c.status).where(
-        tables.sync_runs.c.version_id == version.version_id
+    sent = (
+        sa.select(tables.sync_runs.c.sync, tables.sync_runs.c.status)
+        .where(tables.sync_runs.c.version_id == version.version_id)
+        .order_by(tables.sync_runs.c.started_at)
     )
     open_states = ("pending", "in_flight", "rejected", "unknown")
     open_operations = sa.select(tables.outbox.c.sync.distinct()).where(
         tables.outbox.c.state.in_(open_states)
     )
     with control.read() as connection:
-        last = dict(connection.execute(sent.order_by(tables.sync_runs.c.started_at)).tuples().all())
-        waiting = set(connection.scalars(open_operations))
+        last: dict[str, str] = dict(
+            connection.execute(sent.order_by(tables.sync_runs.c.started_at)).tuples().all()
+        )
+        waiting: set[str] = set(connection.scalars(open_operations))
     done = {name for name, status in last.items() if status in GOOD} - waiting
     keys = {str(node["name"]): sync_key(node) for node in record_syncs(manifest)}
     keys |= {export_sync_name(node): export_key(node) for node in audiences(manifest)}

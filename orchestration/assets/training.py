@@ -1,7 +1,7 @@
 """Training: a candidate for the linkage model, on the records of today. Not part of the daily run.
 
-Belongs here: writing a candidate and, when somebody asks for it by name, promoting it. Does not: the
-model itself, nor any automatic promotion: scores of two models are compared by a person first.
+Belongs here: writing a candidate and, when somebody asks for it by name, promoting it. Does not:
+the model itself, nor any automatic promotion: scores of two models are compared by a person first.
 
 intermediate.int_linkage_records -> [identity, candidate_model] -> [identity, current_model]
 """
@@ -26,11 +26,12 @@ CURRENT_MODEL = dg.AssetKey(["identity", "current_model"])
     kinds={"splink", "json"},
     owners=["team:customer-data"],
     description=(
-        "A linkage model trained on the standardised records of the build. One versioned file per training.\n\n"
+        "A linkage model trained on the standardised records of the build. "
+        "One versioned file per training.\n\n"
         "It links nothing until it is promoted."
     ),
 )
-def candidate_model(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+def candidate_model(platform: Platform) -> dg.MaterializeResult[Any]:
     """Train and keep a candidate."""
     from klantbeeld.identity import train
 
@@ -57,13 +58,11 @@ class Promotion(dg.Config):
     owners=["team:customer-data"],
     description=(
         "The linkage model of the daily run. One model, the current one.\n\n"
-        "Materialise it by hand with the `model_version` of the candidate that is to take over; no job "
-        "and no schedule does."
+        "Materialise it by hand with the `model_version` of the candidate that is to take over; "
+        "no job and no schedule does."
     ),
 )
-def current_model(
-    context: dg.AssetExecutionContext, platform: Platform, config: Promotion
-) -> dg.MaterializeResult:
+def current_model(platform: Platform, config: Promotion) -> dg.MaterializeResult[Any]:
     """Promote a candidate."""
     from klantbeeld.identity import promote
 
