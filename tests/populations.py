@@ -14,15 +14,142 @@ from numpy.typing import NDArray
 
 Strings = NDArray[np.object_]
 
-_STARTS = (
-    "al an ar ba be bo bra ca co da de di do e fa fe flo ga ge gra ha he hi ho i ja je jo ka ke ko la le li lo "
-    "ma me mi mo na ne no o pa pe pi po ra re ri ro sa se si so ta te ti to u va ve vi wa we wi wo ya zo"
-).split()
-_MIDDLES = "r l n m s t d k v b g f z st rt nd ld nk rs lm tt ss nn".split()
-_NAME_ENDS = "a o e ie us ik en an in is ert olf ine ette ina elle ar or".split()
-_SURNAME_ENDS = (
-    "man sen stra ker mans ink sma ga huis veld berg dijk meer kamp boer smit link vaart".split()
-)
+_STARTS = [
+    "al",
+    "an",
+    "ar",
+    "ba",
+    "be",
+    "bo",
+    "bra",
+    "ca",
+    "co",
+    "da",
+    "de",
+    "di",
+    "do",
+    "e",
+    "fa",
+    "fe",
+    "flo",
+    "ga",
+    "ge",
+    "gra",
+    "ha",
+    "he",
+    "hi",
+    "ho",
+    "i",
+    "ja",
+    "je",
+    "jo",
+    "ka",
+    "ke",
+    "ko",
+    "la",
+    "le",
+    "li",
+    "lo",
+    "ma",
+    "me",
+    "mi",
+    "mo",
+    "na",
+    "ne",
+    "no",
+    "o",
+    "pa",
+    "pe",
+    "pi",
+    "po",
+    "ra",
+    "re",
+    "ri",
+    "ro",
+    "sa",
+    "se",
+    "si",
+    "so",
+    "ta",
+    "te",
+    "ti",
+    "to",
+    "u",
+    "va",
+    "ve",
+    "vi",
+    "wa",
+    "we",
+    "wi",
+    "wo",
+    "ya",
+    "zo",
+]
+_MIDDLES = [
+    "r",
+    "l",
+    "n",
+    "m",
+    "s",
+    "t",
+    "d",
+    "k",
+    "v",
+    "b",
+    "g",
+    "f",
+    "z",
+    "st",
+    "rt",
+    "nd",
+    "ld",
+    "nk",
+    "rs",
+    "lm",
+    "tt",
+    "ss",
+    "nn",
+]
+_NAME_ENDS = [
+    "a",
+    "o",
+    "e",
+    "ie",
+    "us",
+    "ik",
+    "en",
+    "an",
+    "in",
+    "is",
+    "ert",
+    "olf",
+    "ine",
+    "ette",
+    "ina",
+    "elle",
+    "ar",
+    "or",
+]
+_SURNAME_ENDS = [
+    "man",
+    "sen",
+    "stra",
+    "ker",
+    "mans",
+    "ink",
+    "sma",
+    "ga",
+    "huis",
+    "veld",
+    "berg",
+    "dijk",
+    "meer",
+    "kamp",
+    "boer",
+    "smit",
+    "link",
+    "vaart",
+]
 _NICKNAMES = {
     "johannes": ("jan", "hans", "johan", "joop"),
     "cornelis": ("kees", "cor"),
@@ -62,7 +189,8 @@ class Noise:
     swapped_date: float = 0.02
     default_date: float = 0.004
     junk_contact: float = 0.004
-    family_email: float = 0.12
+    family_email: float = 0.15
+    family_mobile: float = 0.15
     twins: float = 0.015
     same_name_son: float = 0.01
 
@@ -185,6 +313,13 @@ def population(persons: int, seed: int, noise: Noise | None = None) -> tuple[pa.
     family = "fam." + surname + household.astype(str).astype(object) + "@" + domains[household % 4]
     uses_family = rng.random(homes)[household] < noise.family_email
     email = np.where(uses_family, family, email)
+    # Children are known by a parent's number and address.
+    first_of_home = np.searchsorted(household, household)
+    shares = (rng.random(persons) < noise.family_mobile) | (rng.random(persons) < 0.5) & ~adult
+    mobile = np.where(shares, mobile[first_of_home], mobile)
+    email = np.where((rng.random(persons) < 0.5) & ~adult, email[first_of_home], email)
+    second = rng.choice(np.asarray(list("abcdefhjklmnprstw"), dtype=object), persons)
+    second = np.where(rng.random(persons) < 0.6, second, "")
     has_moved = rng.random(persons) < noise.moved * bad
     renamed = rng.random(persons) < noise.second_surname * bad
     new_surname = np.where(
@@ -206,6 +341,8 @@ def population(persons: int, seed: int, noise: Noise | None = None) -> tuple[pa.
     ]
     first_name = _typo(rng, first_name, noise.typo * bad)
     initials = np.asarray([name[0] for name in first_name], dtype=object)
+    official = np.asarray([name[0] for name in first[who]], dtype=object) + second[who]
+    initials = np.where(rng.random(count) < 0.5, official, initials)
     only_initials = rng.random(count) < noise.initials_only * bad
     first_name[only_initials] = None
     neither = rng.random(count) < noise.no_first_name * bad

@@ -27,15 +27,19 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Levels = Mapping[str, frozenset[str]]
 
-PAIRS_FOR_U: Final = 2e6
+PAIRS_FOR_U: Final = 5e5
 # How many pairs of the starting model an estimate is mixed with.
 LEAN_M: Final = 60.0
 LEAN_H: Final = 200.0
+LEAN_U: Final = 50.0
 FEW_PAIRS: Final = 30.0
+ENOUGH_PAIRS: Final = 300.0
 LEAST: Final = 1e-4
-# Twins exist in every population, whatever a small sample shows.
-LEAST_TWINS: Final = 0.008
-LEAST_NAMESAKES: Final = 0.004
+# Twins, and fathers and sons of one name, as shares of the pairs of housemates.
+TWINS: Final = 0.012
+NAMESAKES: Final = 0.01
+_PERSONAL: Final = ("first_name", "middle_initials", "birth_date", "gender")
+_EXTRA: Final = {"first_name": NAMESAKES, "birth_date": TWINS}
 
 _NAMES: Final = {comparison.name: comparison for comparison in COMPARISONS}
 _INDEX: Final = {comparison.name: number for number, comparison in enumerate(COMPARISONS)}
@@ -61,36 +65,41 @@ def _given(**levels: str) -> Levels:
 
 
 _SAME_NAME: Final = "same variant"
+_TRAITS: Final = ("middle_initials", "gender")
 PERSON_SESSIONS: Final = (
     Session(
         "same full name",
         _given(first_name=_SAME_NAME, surname="same"),
-        ("birth_date", "email", "phone", "address", "gender"),
+        ("birth_date", "email", "phone", "address", *_TRAITS),
     ),
     Session(
         "same first name and birth date",
         _given(first_name=_SAME_NAME, birth_date="same"),
-        ("surname", "email", "phone", "address", "gender"),
+        ("surname", "email", "phone", "address", *_TRAITS),
     ),
     Session(
         "same surname and birth date",
         _given(surname="same", birth_date="same"),
-        ("first_name", "email", "phone", "address", "gender"),
-    ),
-    Session(
-        "same e-mail address",
-        _given(email="same"),
-        ("first_name", "surname", "birth_date", "phone", "address", "gender"),
-    ),
-    Session(
-        "same mobile number",
-        _given(phone="same_mobile"),
-        ("first_name", "surname", "birth_date", "email", "address", "gender"),
+        ("first_name", "email", "phone", "address", *_TRAITS),
     ),
     Session(
         "same first name and address",
         _given(first_name=_SAME_NAME, address="same"),
-        ("surname", "birth_date", "email", "phone", "gender"),
+        ("surname", "birth_date", "email", "phone", *_TRAITS),
+    ),
+)
+# A family shares addresses and numbers too: these teach a personal trait only where nothing else
+# can.
+REACH_SESSIONS: Final = (
+    Session(
+        "same e-mail address",
+        _given(email="same"),
+        ("first_name", "surname", "birth_date", "phone", "address", *_TRAITS),
+    ),
+    Session(
+        "same mobile number",
+        _given(phone="same_mobile"),
+        ("first_name", "surname", "birth_date", "email", "address", *_TRAITS),
     ),
 )
 HOUSEHOLD_SESSIONS: Final = (
@@ -168,6 +177,7 @@ def fit_model(
     tables = _tables(start)
     _sample_u(scorer, tables, seed, total_pairs, warnings)
     _set_u_of_identifiers(patterns, tables, total_pairs)
+    _set_u_of_mail_names(patterns, tables)
     sessions: dict[str, float] = {}
     # Twice: what is learned of housemates changes what counts as the same person, and the other way
     # round.
@@ -190,9 +200,7 @@ def fit_model(
         start,
         parameters=parameters,
         housemates_per_match=ratio,
-        namesakes=max(
-            LEAST_NAMESAKES, float(tables.h["first_name"][0] - tables.u["first_name"][0])
-        ),
+        namesakes=NAMESAKES,
         is_generic=False,
         metrics={},
     )
@@ -243,7 +251,10 @@ def _sample_u(
     """Splink's estimate of how often strangers show each level."""
     logging.getLogger("splink").setLevel(logging.CRITICAL)
     scorer.linker.training.estimate_u_using_random_sampling(
-        max_pairs=min(PAIRS_FOR_U, max(total_pairs, 1.0)), seed=seed, min_count_per_level=None
+        max_pairs=min(PAIRS_FOR_U, max(total_pairs, 1.0)),
+        seed=seed,
+        min_count_per_level=None,
+        num_chunks=1,
     )
     settings = scorer.linker.misc.save_model_to_json()
     for comparison, fitted in zip(COMPARISONS, settings["comparisons"], strict=True):
@@ -270,7 +281,7 @@ def _set_u_of_identifiers(patterns: _Patterns, tables: _Tables, total_pairs: flo
         _given(first_name="else other_initial other_same_initial", surname="else")
     )
     for name, level_names in (
-        ("email", ("same", "same_name")),
+        ("email", ("same", "same_name", "one_character")),
         ("phone", ("same_mobile", "same")),
         ("address", ("same",)),
     ):
@@ -283,18 +294,48 @@ def _set_u_of_identifiers(patterns: _Patterns, tables: _Tables, total_pairs: flo
         share[-1] = max(1 - share[:-1].sum(), LEAST)
 
 
+def _set_u_of_mail_names(patterns: _Patterns, tables: _Tables) -> None:
+    """How often namesakes have alike e-mail addresses.
+
+    An address is often made of a name. Counted among all strangers, alike addresses look like
+    proof; among people of one name, where it matters, they are common.
+    """
+    session = PERSON_SESSIONS[0]
+    chosen = patterns.where(session.given)
+    names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
+    shares = np.array([0.5, 0.5])
+    email = tables.u["email"].copy()
+    same = _likelihood(chosen, names, tables.m)
+    for _ in range(30):
+        joint = np.stack([same, _likelihood(chosen, names, {**tables.u, "email": email})])
+        joint *= shares[:, None]
+        weighted = joint / np.maximum(joint.sum(axis=0), 1e-300) * chosen.counts
+        shares = np.maximum(weighted.sum(axis=1) / max(chosen.pairs, 1), 1e-6)
+        mixed = _level_counts(chosen, "email", weighted[1], len(email)) + LEAN_U * tables.u["email"]
+        email = np.maximum(mixed / mixed.sum(), 1e-9)
+    for level_name in ("same_name", "one_character", "close"):
+        number = _number(_NAMES["email"], level_name)
+        tables.u["email"][number] = max(tables.u["email"][number], float(email[number]))
+    tables.u["email"][-1] = max(1 - tables.u["email"][:-1].sum(), LEAST)
+
+
 def _learn_m(
     patterns: _Patterns, tables: _Tables, start: LinkageModel, sessions: dict[str, float]
 ) -> dict[str, Floats]:
     """Learn what one person's records show; returns the matching pairs each level was seen in."""
     seen = {name: np.zeros(len(values)) for name, values in tables.m.items()}
-    for session in PERSON_SESSIONS:
+    for session in (*PERSON_SESSIONS, *REACH_SESSIONS):
         chosen = patterns.where(session.given)
         sessions[session.name] = chosen.pairs
         if chosen.pairs < FEW_PAIRS:
             continue
-        expected = _expect_matches(chosen, tables, session, start)
-        for name in session.teaches:
+        taught = [
+            name
+            for name in session.teaches
+            if session in PERSON_SESSIONS or seen[name].sum() < ENOUGH_PAIRS
+        ]
+        expected = _expect_matches(chosen, tables, session, taught, start)
+        for name in taught:
             seen[name] += expected[name]
     base = _tables(start).m
     for name, counts in seen.items():
@@ -304,7 +345,11 @@ def _learn_m(
 
 
 def _expect_matches(
-    chosen: _Patterns, tables: _Tables, session: Session, start: LinkageModel
+    chosen: _Patterns,
+    tables: _Tables,
+    session: Session,
+    taught: Sequence[str],
+    start: LinkageModel,
 ) -> dict[str, Floats]:
     """Expectation maximisation over three kinds of pairs; `u` and `h` fixed, `m` of what is taught free."""
     names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
@@ -321,7 +366,7 @@ def _expect_matches(
         before = shares
         shares = np.maximum(weighted.sum(axis=1) / chosen.pairs, 1e-6)
         shares /= shares.sum()
-        for name in session.teaches:
+        for name in taught:
             expected[name] = _level_counts(chosen, name, weighted[0], len(m[name]))
             mixed = expected[name] + LEAN_M * base[name]
             m[name] = np.maximum(mixed / mixed.sum(), LEAST)
@@ -336,6 +381,7 @@ def _learn_h(
     """Learn what housemates show; returns how many pairs of them there are per pair of one person."""
     base = _tables(start)
     ratio = start.housemates_per_match
+    _set_h_of_traits(tables)
     for session in HOUSEHOLD_SESSIONS:
         chosen = patterns.where(session.given)
         sessions[f"household: {session.name}"] = chosen.pairs
@@ -344,6 +390,7 @@ def _learn_h(
         names = [
             comparison.name for comparison in COMPARISONS if comparison.name not in session.given
         ]
+        shared = [name for name in names if name not in _PERSONAL]
         h = {name: tables.h[name].copy() for name in names}
         shares = np.array([0.4, 0.05, 0.55])
         same = _likelihood(chosen, names, tables.m)
@@ -355,7 +402,7 @@ def _learn_h(
             before = shares
             shares = np.maximum(weighted.sum(axis=1) / chosen.pairs, 1e-6)
             shares /= shares.sum()
-            for name in names:
+            for name in shared:
                 mixed = (
                     _level_counts(chosen, name, weighted[2], len(h[name])) + LEAN_H * base.h[name]
                 )
@@ -363,10 +410,13 @@ def _learn_h(
             if np.abs(shares - before).max() < 1e-5:
                 break
         tables.h.update(h)
-        tables.h["birth_date"][0] = max(tables.h["birth_date"][0], LEAST_TWINS)
         reach_same, reach_house = 1.0, 1.0
         for name, levels in session.given.items():
             numbers = [n for n, level in enumerate(_NAMES[name].levels) if level.name in levels]
+            if session is not HOUSEHOLD_SESSIONS[0]:
+                # Without full addresses, relatives are those who agree on this as often as one
+                # person does.
+                tables.h[name][numbers] = tables.m[name][numbers]
             reach_same *= float(tables.m[name][numbers].sum())
             reach_house *= float(tables.h[name][numbers].sum())
         matches = weighted[0].sum() / reach_same + 50
@@ -386,6 +436,20 @@ def _learn_h(
     mixed = seen + LEAN_H * base.h["address"]
     tables.h["address"] = np.maximum(mixed / mixed.sum(), LEAST)
     return ratio
+
+
+def _set_h_of_traits(tables: _Tables) -> None:
+    """Housemates are different people: their names and birth dates are strangers' own.
+
+    But for twins and namesakes. Not learned: on noisy data without households this kind of pair
+    would take in what one person's records got wrong, and the noise would then count as
+    contradiction.
+    """
+    for name in _PERSONAL:
+        share = tables.u[name] / tables.u[name].sum()
+        extra = _EXTRA.get(name, 0.0)
+        tables.h[name] = np.maximum(share * (1 - extra), LEAST)
+        tables.h[name][0] += extra
 
 
 def _likelihood(chosen: _Patterns, names: Sequence[str], table: Mapping[str, Floats]) -> Floats:

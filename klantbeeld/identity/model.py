@@ -106,9 +106,12 @@ FIRST_NAME = Comparison(
             "first_name_l = surname_r and surname_l = first_name_r",
             "first name and surname swapped",
         ),
+        # Who is called Hans signs as J. (Johannes): the initial of either name will do.
         Level(
             "initial",
-            "initial_l = initial_r and (first_name_l is null or first_name_r is null)",
+            "(first_name_l is null or first_name_r is null) and ("
+            "initial_l in (initial_r, formal_initial_r, root_initial_r) "
+            "or initial_r in (formal_initial_l, root_initial_l))",
             "same initial, one without a first name",
         ),
         Level("other_same_initial", "initial_l = initial_r", "other first name, same initial"),
@@ -118,6 +121,21 @@ FIRST_NAME = Comparison(
             "other initial, one without a first name",
         ),
         Level(ELSE, "ELSE", "other first name"),
+    ),
+)
+
+MIDDLE_INITIALS = Comparison(
+    "middle_initials",
+    "middle_initials_l is null or middle_initials_r is null",
+    (
+        Level(SAME, "middle_initials_l = middle_initials_r", "same further initials"),
+        Level(
+            "part",
+            "starts_with(middle_initials_l, middle_initials_r) "
+            "or starts_with(middle_initials_r, middle_initials_l)",
+            "further initials of one begin those of the other",
+        ),
+        Level(ELSE, "ELSE", "other further initials"),
     ),
 )
 
@@ -187,7 +205,10 @@ EMAIL = Comparison(
             "length(email_name_l) >= 5 and email_name_l = email_name_r",
             "same name at another mail domain",
         ),
-        Level("close", _similar("email", 0.93), "close e-mail addresses"),
+        Level(
+            "one_character", "damerau_levenshtein(email_l, email_r) <= 1", "one character differs"
+        ),
+        Level("close", _similar("email", 0.92), "close e-mail addresses"),
         Level(ELSE, "ELSE", "other e-mail address"),
     ),
     is_contact=True,
@@ -240,7 +261,16 @@ GENDER = Comparison(
     (Level(SAME, "gender_l = gender_r", "same gender"), Level(ELSE, "ELSE", "other gender")),
 )
 
-COMPARISONS: Final = (FIRST_NAME, SURNAME, BIRTH_DATE, EMAIL, PHONE, ADDRESS, GENDER)
+COMPARISONS: Final = (
+    FIRST_NAME,
+    MIDDLE_INITIALS,
+    SURNAME,
+    BIRTH_DATE,
+    EMAIL,
+    PHONE,
+    ADDRESS,
+    GENDER,
+)
 
 SAME_EMAIL = BlockingRule("SAME_EMAIL", ("email",), 1.0)
 SAME_MOBILE = BlockingRule("SAME_MOBILE", ("mobile",), 1.0)

@@ -114,6 +114,8 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
                 source,
                 case when length(given_name) > 1 then given_name end as first_name,
                 left(coalesce(given_name, initials_std), 1) as initial,
+                left(initials_std, 1) as formal_initial,
+                nullif(substr(initials_std, 2), '') as middle_initials,
                 split_part(given_name, ' ', 1) as first_word,
                 surname,
                 maiden_name_std as maiden_name,
@@ -147,6 +149,7 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
             shaped.* exclude (first_word),
             case when length(first_word) > 1 then coalesce(name_variants.root, first_word) end
                 as name_root,
+            left(coalesce(name_variants.root, first_word), 1) as root_initial,
             split_part(email, '@', 1) as email_name
         from shaped
         left join name_variants on name_variants.name = shaped.first_word

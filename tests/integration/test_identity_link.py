@@ -1,0 +1,202 @@
+"""The link stage on a build: seeded noise with a floor on precision and recall, and what a run leaves behind."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from klantbeeld import identity
+from klantbeeld.control import ControlPlane, open_control
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity.evaluation import evaluate_clusters
+from klantbeeld.settings import Settings, load_settings
+from tests.populations import Noise, population
+
+TABLES = {
+    "profile_records",
+    "pairs",
+    "suppressed_values",
+    "profile_id_changes",
+    "current_profile_ids",
+    "linkage_report",
+}
+
+
+@dataclass
+class Build:
+    """A build with linkage records of invented people."""
+
+    con: duckdb.DuckDBPyConnection
+    settings: Settings
+    control: ControlPlane
+    records: pa.Table
+    truth: pa.Table
+
+    def load(self, records: pa.Table) -> None:
+        self.con.execute("create schema if not exists intermediate")
+        self.con.register("given", records)
+        self.con.execute("create or replace table intermediate.int_linkage_records as from given")
+        self.con.unregister("given")
+
+    def link(self, run_id: str = "run") -> identity.LinkReport:
+        return identity.link(self.con, self.settings, self.control, run_id)
+
+    def publish(self, version_id: str) -> None:
+        pending = identity.read_pending_profile_ids(self.con)
+        with self.control.begin() as connection:
+            identity.commit_profile_ids(connection, pending, version_id)
+
+    def profiles(self) -> dict[str, str]:
+        query = "select record_id, profile_id from identity.profile_records"
+        return dict(self.con.execute(query).fetchall())
+
+    def quality(self) -> identity.Quality:
+        self.con.register("truth", self.truth.rename_columns(["record_id", "cluster"]))
+        quality = evaluate_clusters(
+            self.con,
+            "(select record_id, profile_id as cluster from identity.profile_records)",
+            "truth",
+        )
+        self.con.unregister("truth")
+        return quality
+
+
+def _build(folder: Path, persons: int, seed: int, noise: Noise | None = None) -> Build:
+    settings = load_settings(home=folder / "home")
+    control = open_control(settings)
+    con = duckdb.connect(str(folder / "warehouse.duckdb"))
+    records, truth = population(persons, seed, noise)
+    build = Build(con, settings, control, records, truth)
+    build.load(records)
+    return build
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    made = _build(tmp_path, 1_500, 11)
+    yield made
+    made.con.close()
+    made.control.close()
+
+
+def test_the_default_model_links_well(build: Build) -> None:
+    report = build.link()
+    quality = build.quality()
+    assert quality.pair_precision >= 0.93
+    assert quality.pair_recall >= 0.95
+    assert quality.bcubed_f1 >= 0.97
+    assert report.status == "linked"
+    assert report.records == build.records.num_rows == quality.records
+    assert report.profiles == len(set(build.profiles().values()))
+    assert report.suppressed["birth_date"] >= 1
+    assert not report.warnings
+    decisions = dict(
+        build.con.execute("select decision, count(*) from identity.pairs group by 1").fetchall()
+    )
+    assert set(decisions) == {"joined", "refused", "below_threshold"}
+
+    # Nothing else is left in the warehouse, and nothing personal in what people and logs see.
+    found = build.con.execute("select schema_name, table_name from duckdb_tables()").fetchall()
+    assert {name for schema, name in found if schema == "identity"} == TABLES
+    assert {schema for schema, _ in found} == {"identity", "intermediate"}
+    assert build.con.execute(
+        "select count(*) from duckdb_views() where not internal"
+    ).fetchone() == (0,)
+    emails = {value for value in build.records.column("email_std").to_pylist() if value}
+    shown = repr(report.as_dict())
+    charts = sorted((build.settings.paths.reports_dir / "linkage").glob("*.html"))
+    assert len(charts) == 5
+    for chart in charts:
+        content = chart.read_text()
+        assert not re.search(r"<(script|link)[^>]+(src|href)=", content)
+        shown += content
+    assert not [email for email in emails if email in shown]
+    records = {value for value in build.records.column("record_id").to_pylist()}
+    assert not [record for record in list(records)[:200] if record in shown]
+
+
+def test_twice_the_errors(tmp_path: Path) -> None:
+    build = _build(tmp_path, 1_500, 12, Noise(scale=2.0))
+    build.link()
+    quality = build.quality()
+    assert quality.pair_precision >= 0.92
+    assert quality.bcubed_f1 >= 0.94
+
+
+def test_ids_last_and_an_unchanged_run_keeps_its_tables(build: Build) -> None:
+    late = pa.array([number % 100 == 0 for number in range(build.records.num_rows)])
+    build.load(build.records.filter(pc.invert(late)))
+    assert build.link("one").created_ids > 0
+    assert build.link("two").status == "unchanged"
+    build.publish("v1")
+    first = build.profiles()
+    settled = build.link("three")
+    assert (settled.status, settled.created_ids) == ("unchanged", 0)
+    assert build.con.execute("select count(*) from identity.profile_id_changes").fetchone() == (0,)
+    build.publish("v2")
+
+    # One record in a hundred joins; those known before keep their ids.
+    build.load(build.records)
+    grown = build.link("four")
+    assert grown.records == build.records.num_rows
+    assert grown.known_records == len(first)
+    assert grown.moved_records <= 0.003 * grown.known_records
+    after = build.profiles()
+    assert sum(after[record] != profile for record, profile in first.items()) == grown.moved_records
+
+    # A killed run that is repeated, and a warehouse that is built anew, give the same ids.
+    build.con.execute("drop schema identity cascade")
+    build.link("five")
+    assert build.profiles() == after
+    build.publish("v3")
+    build.con.execute("drop schema identity cascade")
+    assert build.link("six").moved_records == 0
+    assert build.profiles() == after
+
+    # Every id ever issued leads somewhere.
+    ids = build.con.execute(
+        "select profile_id, current_profile_id, status from identity.current_profile_ids"
+    ).fetchall()
+    assert set(first.values()) <= {profile for profile, _, _ in ids}
+    held = set(after.values())
+    assert all(current in held for _, current, status in ids if status != "retired")
+
+
+def test_a_trained_model_is_used_once_promoted(build: Build) -> None:
+    build.link()
+    report = identity.train(build.con, build.settings, build.control)
+    assert (report.model_version, report.compared_with) == ("model-0001", "default-1")
+    assert report.same_pairs > 0.97
+    assert build.link().status == "unchanged"
+    with pytest.raises(KlantbeeldError, match="no linkage model"):
+        identity.promote(build.settings, build.control, "model-0009")
+    identity.promote(build.settings, build.control, report.model_version)
+    assert build.link().model_version == "model-0001"
+    assert build.quality().bcubed_f1 >= 0.97
+    content = (build.settings.paths.models_dir / "model-0001.json").read_text()
+    surnames = {name for name in build.records.column("last_name_std").to_pylist() if name}
+    assert not [name for name in surnames if f'"{name}"' in content]
+    identity.promote(build.settings, build.control, "default-1")
+    assert build.link().model_version == "default-1"
+
+
+def test_input_that_is_missing_or_empty(tmp_path: Path) -> None:
+    build = _build(tmp_path, 60, 3)
+    build.load(build.records.slice(0, 0))
+    empty = build.link()
+    assert (empty.records, empty.profiles) == (0, 0)
+    assert "nothing to link" in empty.warnings[0]
+    build.publish("v1")
+    build.load(build.records.slice(0, 1))
+    assert build.link().profiles == 1
+    build.con.execute("drop table intermediate.int_linkage_records")
+    with pytest.raises(KlantbeeldError, match="int_linkage_records"):
+        build.link()
+    with pytest.raises(KlantbeeldError, match="too few"):
+        build.load(build.records)
+        identity.train(build.con, build.settings, build.control)

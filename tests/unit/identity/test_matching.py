@@ -1,0 +1,176 @@
+"""What is compared: suppression, blocking under a budget, levels, and what they are worth."""
+
+from datetime import date
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity import blocking, model, preparation
+from klantbeeld.identity.linking import link_people
+from klantbeeld.identity.suppression import suppress_values
+
+SCHEMA = pa.schema(
+    [(name, pa.date32() if name == "birth_date" else pa.string()) for name in preparation.COLUMNS]
+)
+JAN: dict[str, Any] = {
+    "first_name_std": "jan",
+    "last_name_std": "bakker",
+    "birth_date": date(1980, 2, 11),
+    "email_std": "jan@post.example",
+    "postal_code_std": "1234AB",
+    "house_number_std": "5",
+    "city_std": "ergens",
+}
+
+
+def _people(rows: list[dict[str, Any]]) -> tuple[duckdb.DuckDBPyConnection, int]:
+    con = preparation.connect(1, "1GB")
+    filled = [
+        {name: row.get(name) for name in preparation.COLUMNS}
+        | {"record_id": row.get("record_id", f"crm:contact:{number:04d}"), "source": "crm"}
+        for number, row in enumerate(rows)
+    ]
+    return con, preparation.make_people(con, pa.Table.from_pylist(filled, schema=SCHEMA))
+
+
+def _crowd(count: int) -> list[dict[str, Any]]:
+    """People who have nothing in common."""
+    return [
+        {
+            "first_name_std": f"voor{chr(97 + number % 26)}{number}",
+            "last_name_std": f"achter{number}",
+            "birth_date": date(1950 + number % 50, 1 + number % 12, 1 + number % 27),
+            "email_std": f"persoon{number}@post.example",
+            "mobile_phone_std": f"+316{20_000_000 + number}",
+            "postal_code_std": f"{1000 + number}AB",
+            "house_number_std": str(number % 90 + 1),
+            "city_std": f"plaats{number % 40}",
+        }
+        for number in range(count)
+    ]
+
+
+def _same_profile(*rows: dict[str, Any]) -> bool:
+    """Whether the rows are one person, amid a crowd."""
+    con, count = _people([*rows, *_crowd(300)])
+    suppress_values(con, b"k" * 32)
+    labels = link_people(con, model.default_model(), count, 0.5).clusters.labels
+    return len(set(labels[: len(rows)])) == 1
+
+
+def test_a_contact_point_of_many_families_identifies_nobody() -> None:
+    rows = _crowd(40)
+    for row in rows[20:29]:
+        row["email_std"] = "info@winkel.example"
+    for number, row in enumerate(rows[:12]):
+        row["last_name_std"] = f"familie{number % 4}"
+        row["phone_std"] = "+31101234567"
+    con, _ = _people(rows)
+    found = suppress_values(con, b"k" * 32)
+    assert found == {"email": 1}
+    left = con.execute(
+        "select count(email), count(email_name), count(landline) from people"
+    ).fetchone()
+    assert left == (31, 31, 12)
+    listed = con.execute(
+        "select kind, value_digest, records, reason from suppressed_values"
+    ).fetchall()
+    (kind, digest, records, reason) = listed[0]
+    assert (kind, records, reason) == ("email", 9, "shared")
+    assert "winkel" not in digest
+    con, _ = _people(rows)
+    assert suppress_values(con, b"k" * 32, kept=[digest]) == {}
+
+
+def test_a_default_date_is_found_and_a_birthday_is_not() -> None:
+    rows = _crowd(400)
+    for row in rows[:60]:
+        row["birth_date"] = date(1970, 1, 1)
+    con, _ = _people(rows)
+    assert suppress_values(con, b"k" * 32) == {"birth_date": 1}
+    assert con.execute("select count(birth_text) from people").fetchone() == (340,)
+
+
+def test_a_rule_over_its_budget_loses_its_largest_blocks_first() -> None:
+    rows = _crowd(30_000)
+    for row in rows[:400]:
+        row["email_std"] = "drukke.brievenbus@post.example"
+    rows[500]["email_std"] = rows[501]["email_std"]
+    con, count = _people(rows)
+    costs = {cost.rule: cost for cost in blocking.make_candidate_pairs(con, count, 0.0)}
+    assert costs["SAME_EMAIL"].left_out_blocks == 1
+    assert costs["SAME_EMAIL"].pairs == 1
+
+
+def test_pairs_are_weighed_once() -> None:
+    con, count = _people([JAN, JAN, JAN])
+    blocking.make_candidate_pairs(con, count)
+    row = con.execute(
+        "select count(*), count(distinct (id_l, id_r)) from candidate_pairs"
+    ).fetchone()
+    assert row == (3, 3)
+
+
+def test_a_record_id_twice_is_refused() -> None:
+    with pytest.raises(KlantbeeldError, match="record id"):
+        _people([{"record_id": "crm:contact:1"}, {"record_id": "crm:contact:1"}])
+
+
+def test_one_person_in_several_guises() -> None:
+    assert _same_profile(JAN, JAN)
+    assert _same_profile(JAN, JAN | {"first_name_std": "johannes"})
+    assert _same_profile(JAN, JAN | {"last_name_std": "bakkker", "email_std": None})
+    assert _same_profile(JAN, JAN | {"birth_date": date(1980, 11, 2), "email_std": None})
+    assert _same_profile(JAN, JAN | {"first_name_std": None, "initials_std": "j"})
+    moved = {"postal_code_std": "9999XY", "house_number_std": "77", "city_std": "elders"}
+    assert _same_profile(JAN, JAN | moved)
+    assert _same_profile(
+        JAN | {"last_name_std": "visser", "maiden_name_std": "bakker", "email_std": None}, JAN
+    )
+
+
+def test_housemates_stay_apart() -> None:
+    twin = JAN | {"first_name_std": "wouter", "email_std": None}
+    assert not _same_profile(JAN | {"email_std": None}, twin)
+    spouse = JAN | {"first_name_std": "els", "birth_date": date(1982, 7, 30)}
+    assert not _same_profile(JAN, spouse)
+    junior = JAN | {"birth_date": date(2010, 8, 24), "email_std": None}
+    assert not _same_profile(JAN | {"email_std": None}, junior)
+
+
+def test_a_loyalty_number_joins_what_nothing_else_does() -> None:
+    card = {"deterministic_key": "loyalty:1"}
+    stranger = _crowd(1)[0]
+    assert not _same_profile(JAN, stranger)
+    assert _same_profile(JAN | card, stranger | card)
+    named = {"linked_record_id": "crm:contact:0000"}
+    assert _same_profile(JAN, stranger | named)
+
+
+def test_poor_input_gives_people_of_their_own() -> None:
+    for rows in ([], [JAN], [{}, {}], [{"first_name_std": "jan"}] * 3):
+        con, count = _people(rows)
+        labels = link_people(con, model.default_model(), count, 0.5).clusters.labels
+        assert len(set(labels)) == count
+
+
+def test_a_model_of_other_comparisons_is_refused() -> None:
+    content = model.default_model().to_json()
+    assert model.parse_model(content, "it").parameters == model.default_model().parameters
+    with pytest.raises(KlantbeeldError, match="not a linkage model"):
+        model.parse_model(content.replace('"initial"', '"initials"'), "it")
+    with pytest.raises(KlantbeeldError, match="not a linkage model"):
+        model.parse_model("{", "it")
+
+
+def test_every_level_has_a_weight_of_its_own() -> None:
+    for comparison in model.COMPARISONS:
+        weights = [
+            model.level_weight(odds)
+            for odds in model.default_model().parameters[comparison.name].values()
+        ]
+        ordered = sorted([0.0, *weights])
+        assert min(b - a for a, b in zip(ordered, ordered[1:], strict=False)) > 1e-5
