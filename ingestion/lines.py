@@ -8,7 +8,9 @@ bytes beside it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -85,25 +87,31 @@ def _split(whole: pa.Array) -> pa.Array:
 
 def _decode(data: bytes) -> tuple[pa.Array, pa.Array]:
     """Text of lines that are not all UTF-8, and a printable form of those that cannot be read."""
-    import duckdb
-
-    lines = _split(pa.array([data], pa.large_binary()))
-    # One statement tells which lines are UTF-8; no exception per line.
-    with duckdb.connect() as connection:
-        connection.register("lines", pa.table({"line": lines}))
-        utf8 = connection.execute("select try(decode(line)) as text from lines").fetch_arrow_table()
-    text = utf8["text"].combine_chunks().cast(pa.large_string())
-    bad = pc.is_null(text)
-    unread_as_utf8 = pc.sum(bad).as_py()
-    plain = pc.sum(pc.fill_null(pc.string_is_ascii(text), fill_value=False)).as_py()
-    if unread_as_utf8 >= len(text) - unread_as_utf8 - plain:
+    # A byte that is no UTF-8 becomes a code point of a range of its own; the rest is arithmetic.
+    escaped = data.decode("utf-8", "surrogateescape")
+    points = np.frombuffer(escaped.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    ends = np.flatnonzero(points == ord("\n"))
+    bad = _lines_with(ends, (points >= 0xDC80) & (points <= 0xDCFF))
+    beyond_ascii = _lines_with(ends, points >= 0x80)
+    if bad.sum() >= (beyond_ascii & ~bad).sum():
         # A byte that means nothing in Windows Latin-1 becomes U+FFFD, which no byte stands for.
-        windows = _split(pa.array([data.decode("cp1252", "replace")], pa.large_string()))
-        bad = pc.match_substring(windows, "\ufffd")
-        text = pc.if_else(bad, pa.scalar(None, pa.large_string()), windows)
+        windows = data.decode("cp1252", "replace")
+        text = _split(pa.array([windows], pa.large_string()))
+        bad = pc.match_substring(text, "\ufffd").to_numpy(zero_copy_only=False)
+    else:
+        readable = escaped.encode("utf-8", "replace").decode()
+        text = _split(pa.array([readable], pa.large_string()))
+    mask = pa.array(bad)
     shown = [
         line[:_KEPT_BYTES].decode("ascii", "backslashreplace").replace("\0", "\\x00")
-        for line in lines.filter(bad).to_pylist()
+        for line in _split(pa.array([data], pa.large_binary())).filter(mask).to_pylist()
     ]
-    raw = pc.replace_with_mask(pa.nulls(len(lines), pa.string()), bad, pa.array(shown, pa.string()))
-    return text, raw
+    raw = pc.replace_with_mask(pa.nulls(len(text), pa.string()), mask, pa.array(shown, pa.string()))
+    return pc.if_else(mask, pa.scalar(None, pa.large_string()), text), raw
+
+
+def _lines_with(ends: Any, wanted: Any) -> Any:
+    """Which lines hold at least one of the wanted code points."""
+    found = np.zeros(len(ends) + 1, dtype=bool)
+    found[np.searchsorted(ends, np.flatnonzero(wanted))] = True
+    return found

@@ -38,6 +38,8 @@ from klantbeeld.errors import KlantbeeldError
 
 # Rows that go to dlt at a time: a parquet row group, and the most that is held twice in memory.
 BATCH_ROWS = 200_000
+# Rows of an API that are validated at a time.
+PAGED_ROWS = 20_000
 # A longer line or document is quarantined without looking into it.
 MAX_ROW_BYTES = 256 * 1024
 # Of a payload this much is kept; what is longer can be found in the landed file.
@@ -125,6 +127,7 @@ class TableValidator:
         self._existing = f'build."{table.schema}"."{table.name}"'
         self._compare = compare
         self._read = 0
+        self._pages: list[Any] = []
         self._seen: set[str] = set()
         self._extra: dict[str, str] = {}  # name at the source -> name in the raw table
         self._has_gone = False
@@ -139,7 +142,7 @@ class TableValidator:
     @property
     def rows_read(self) -> int:
         """Rows handed in so far."""
-        return self._read
+        return self._read + len(self._pages)
 
     # ---- in -------------------------------------------------------------------------------------
 
@@ -189,15 +192,17 @@ class TableValidator:
             " from batch"
         )
         keys = self._con.execute(
-            "select distinct unnest(json_keys(document)) from parsed where broken is null"
+            "select distinct unnest(keys) from"
+            " (select distinct json_keys(document) as keys from parsed where broken is null)"
         ).fetchall()
         self._see([key for (key,) in keys if not key.startswith("@") and "@" not in key])
-        values = {
-            name: (f"(b.valid ->> {_quote(_json_path(name))})", "VARCHAR")
-            for name in [c.source_name for c in self.table.origin_columns] + list(self._extra)
-        }
+        names = [c.source_name for c in self.table.origin_columns] + list(self._extra)
+        # All columns in one go: a document is parsed once, not once per column.
+        paths = ", ".join(_quote(_json_path(name)) for name in names)
+        values = {name: (f"b.found[{place}]", "VARCHAR") for place, name in enumerate(names, 1)}
         self._insert(
-            "(select *, case when broken is null then document::json end as valid from parsed) b",
+            "(select *, case when broken is null"
+            f" then json_extract_string(document, [{paths}]) end as found from parsed) b",
             values,
             broken="b.broken",
             payload="coalesce(b.document, b.raw)" if raw is not None else "b.document",
@@ -207,9 +212,16 @@ class TableValidator:
 
     def add_page(self, page: list[Any]) -> None:
         """Take a page of rows as an API's answer has them, already parsed."""
-        if not page:
+        # Several pages at a time: each batch costs some milliseconds, however small it is.
+        self._pages += page
+        if len(self._pages) >= PAGED_ROWS:
+            self._flush_pages()
+
+    def _flush_pages(self) -> None:
+        rows, self._pages = self._pages, []
+        if not rows:
             return
-        whole = json.dumps(page)
+        whole = json.dumps(rows)
         if self._con.execute("select json_valid(?)", [whole]).fetchone() == (True,):
             documents = self._con.execute(
                 "select unnest(from_json(?::json, '[\"json\"]'))::varchar", [whole]
@@ -217,7 +229,7 @@ class TableValidator:
             self.add_documents(documents.column(0))
         else:
             # Some text in it is no text (half a surrogate pair): find out which row it is in.
-            self.add_documents(pa.array([json.dumps(row) for row in page], pa.string()))
+            self.add_documents(pa.array([json.dumps(row) for row in rows], pa.string()))
 
     def add_lines(
         self,
@@ -295,6 +307,7 @@ class TableValidator:
             gone: One or more columns of this table, by which rows are recognised.
             at: The column of `gone` that says when. A row that changed after it stays.
         """
+        self._flush_pages()
         if not gone.num_rows:
             return
         by = [name for name in gone.column_names if name != at]
@@ -338,6 +351,7 @@ class TableValidator:
 
         A row that was read but cannot be loaded is still there: its earlier version stays.
         """
+        self._flush_pages()
         self._prepare_gone()
         selected = ", ".join(f't."{name}"' for name in self.table.key)
         self._con.execute(
@@ -351,6 +365,7 @@ class TableValidator:
         A source can say the same of its own keys without sending them. If they agree, nothing was
         deleted: that saves fetching a million keys to find none missing.
         """
+        self._flush_pages()
         row = self._con.execute(
             "select count(*), coalesce(sum(k), 0), coalesce(sum(k * k), 0) from ("
             f' select "{column}"::hugeint as k from {self._existing} union'
@@ -370,6 +385,7 @@ class TableValidator:
         Raises:
             KlantbeeldError: A column without which no row can be loaded is gone at the source.
         """
+        self._flush_pages()
         self._require_essential()
         problems = self._con.execute(
             "select __position as position, __key as row_key, __problem as reason,"
