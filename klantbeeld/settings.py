@@ -71,6 +71,9 @@ class IdentitySettings(_Section):
     """The link stage."""
 
     join_probability: float = Field(0.5, gt=0, lt=1)
+    kept_values: tuple[str, ...] = Field(
+        (), description="digests from identity.suppressed_values that are matched on all the same"
+    )
     truth_file: Path | None = None
 
 

@@ -64,7 +64,9 @@ def write_linkage_charts(
 
 
 _SIZES: Final = """
-    with sizes as (select profile_id, max(cluster_size) as size from profile_records group by profile_id)
+    with sizes as (
+        select profile_id, max(cluster_size) as size from profile_records group by profile_id
+    )
     select case when size > 12 then '13 or more' else cast(size as varchar) end, count(*)
     from sizes group by 1 order by min(size)
 """
@@ -82,7 +84,8 @@ def _bars(con: duckdb.DuckDBPyConnection, path: Path, title: str, sql: str) -> P
     rows: Sequence[tuple[str, int]] = con.execute(sql).fetchall()
     most = max((count for _, count in rows), default=1)
     lines = "\n".join(
-        f"<tr><th>{label}</th><td><div style='width:{max(0.2, 100 * count / most):.1f}%'></div></td>"
+        f"<tr><th>{label}</th>"
+        f"<td><div style='width:{max(0.2, 100 * count / most):.1f}%'></div></td>"
         f"<td class='n'>{count:,}</td></tr>"
         for label, count in rows
     )

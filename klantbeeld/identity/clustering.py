@@ -1,5 +1,4 @@
-"""From weighed pairs to people: connected components, then a conflict-aware merge where a component
-needs it.
+"""From weighed pairs to people: connected components, then a conflict-aware merge where needed.
 
 Here: arrays in, labels out; NumPy and SciPy, no engine. Not here: what makes a weight (`linking`),
 lasting ids (`profile_ids`).
@@ -108,7 +107,7 @@ def cluster_records(
 def _merge_where_in_favour(
     labels: Ints, left: Ints, right: Ints, say: Floats, undecided: Flags, component: Ints
 ) -> int:
-    """Merge clusters in place, pairs strongest first; see the module's text. Returns the rounds taken."""
+    """Merge clusters in place, pairs strongest first, and return the rounds it took."""
     count = len(labels)
     rank = np.arange(len(left), dtype=np.int64)
     none = np.int64(len(rank))

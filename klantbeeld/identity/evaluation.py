@@ -1,7 +1,7 @@
-"""How good a linkage is against a known truth: pair precision and recall, pair F1, B-cubed. Set-
-based.
+"""How good a linkage is against a known truth: pair precision, recall and F1, and B-cubed.
 
-Here: figures from two mappings of records. Not here: where a truth comes from (labels, the demo's people).
+Here: figures from two mappings of records, set-based. Not here: where a truth comes from (labels,
+the demo's people).
 """
 
 from dataclasses import asdict, dataclass
@@ -71,10 +71,12 @@ def evaluate_clusters(con: duckdb.DuckDBPyConnection, predicted: str, truth: str
             coalesce((select sum(n * (n - 1) / 2) from clusters), 0)::double,
             coalesce((select sum(n * (n - 1) / 2) from persons), 0)::double,
             coalesce((
-                select sum(cells.n * cells.n / clusters.n) from cells inner join clusters using (cluster)
+                select sum(cells.n * cells.n / clusters.n)
+                from cells inner join clusters using (cluster)
             ), 0)::double,
             coalesce((
-                select sum(cells.n * cells.n / persons.n) from cells inner join persons using (person)
+                select sum(cells.n * cells.n / persons.n)
+                from cells inner join persons using (person)
             ), 0)::double,
             (select count(*) from clusters where persons > 1),
             (select count(*) from persons where clusters > 1)

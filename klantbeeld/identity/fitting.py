@@ -3,12 +3,12 @@
 Here: how often each level occurs among the same person (`m`), strangers (`u`) and housemates (`h`).
 Not here: files, promotion, the control plane (`training`).
 
-`u` comes from Splink's random sampling; `m` and `h` from expectation maximisation over counted patterns of levels, with
-three kinds of pairs instead of two. The pairs are looked at in sessions, each holding on to what
-its pairs agree on anyway and learning the rest. No session that teaches a personal trait is a
-household: address blocks taught m(same birth date) .60 where it was .92. Estimates lean on the
-starting model by a weight of a few hundred pairs, so that a level that hardly occurs keeps a
-sensible value instead of a lucky one; such levels are named.
+`u` comes from Splink's random sampling; `m` and `h` from expectation maximisation over counted
+patterns of levels, with three kinds of pairs instead of two. The pairs are looked at in sessions,
+each holding on to what its pairs agree on anyway and learning the rest. No session that teaches a
+personal trait is a household: address blocks taught m(same birth date) .60 where it was .92.
+Estimates lean on the starting model by a weight of a few hundred pairs, so that a level that hardly
+occurs keeps a sensible value instead of a lucky one; such levels are named.
 """
 
 import logging
@@ -28,6 +28,7 @@ Ints = NDArray[np.int64]
 Levels = Mapping[str, frozenset[str]]
 
 PAIRS_FOR_U: Final = 5e5
+PAIRS_PER_RECORD_FOR_U: Final = 50
 # How many pairs of the starting model an estimate is mixed with.
 LEAN_M: Final = 60.0
 LEAN_H: Final = 200.0
@@ -175,7 +176,7 @@ def fit_model(
     scorer.score("candidate_pairs", "weighed_pairs")
     patterns = _count_patterns(con)
     tables = _tables(start)
-    _sample_u(scorer, tables, seed, total_pairs, warnings)
+    _sample_u(scorer, tables, seed, records, warnings)
     _set_u_of_identifiers(patterns, tables, total_pairs)
     _set_u_of_mail_names(patterns, tables)
     sessions: dict[str, float] = {}
@@ -246,12 +247,12 @@ def _tables(model: LinkageModel) -> _Tables:
 
 
 def _sample_u(
-    scorer: Scorer, tables: _Tables, seed: int, total_pairs: float, warnings: list[str]
+    scorer: Scorer, tables: _Tables, seed: int, records: int, warnings: list[str]
 ) -> None:
     """Splink's estimate of how often strangers show each level."""
     logging.getLogger("splink").setLevel(logging.CRITICAL)
     scorer.linker.training.estimate_u_using_random_sampling(
-        max_pairs=min(PAIRS_FOR_U, max(total_pairs, 1.0)),
+        max_pairs=min(PAIRS_FOR_U, max(PAIRS_PER_RECORD_FOR_U * records, 1.0)),
         seed=seed,
         min_count_per_level=None,
         num_chunks=1,
@@ -351,7 +352,7 @@ def _expect_matches(
     taught: Sequence[str],
     start: LinkageModel,
 ) -> dict[str, Floats]:
-    """Expectation maximisation over three kinds of pairs; `u` and `h` fixed, `m` of what is taught free."""
+    """Expectation maximisation over three kinds of pairs; only `m` of what is taught is free."""
     names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
     base = _tables(start).m
     m = {name: tables.m[name].copy() for name in names}
@@ -378,7 +379,7 @@ def _expect_matches(
 def _learn_h(
     patterns: _Patterns, tables: _Tables, start: LinkageModel, sessions: dict[str, float]
 ) -> float:
-    """Learn what housemates show; returns how many pairs of them there are per pair of one person."""
+    """Learn what housemates show; returns how many of their pairs there are per match."""
     base = _tables(start)
     ratio = start.housemates_per_match
     _set_h_of_traits(tables)
@@ -473,7 +474,7 @@ def _number(comparison: Comparison, level_name: str) -> int:
 
 
 def _parameters(tables: _Tables) -> dict[str, dict[str, Odds]]:
-    """As the model wants them, each level of a comparison with a weight of its own (see `Scorer`)."""
+    """As the model wants them, each level with a weight of its own (see `Scorer`)."""
     parameters: dict[str, dict[str, Odds]] = {}
     for comparison in COMPARISONS:
         taken: list[float] = [0.0]

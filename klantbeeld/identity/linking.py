@@ -1,5 +1,4 @@
-"""From linkage records to weighed pairs and clusters: block, score with Splink, weigh against
-housemates, cluster.
+"""From people to clusters: block, score with Splink, weigh against housemates, cluster.
 
 Here: the daily path, with a model that is given. Not here: making a model (`training`), lasting ids
 (`profile_ids`), reading and writing the warehouse (`stage`).

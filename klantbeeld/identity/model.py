@@ -1,5 +1,4 @@
-"""The linkage model: what is compared, at which levels, what each level is worth, and who meets
-whom.
+"""The linkage model: what is compared, what each level is worth, and who meets whom.
 
 Here: the comparisons and the named blocking rules (structure, in code) and `LinkageModel`
 (parameters, a versioned JSON file without personal values). Not here: estimating parameters
@@ -97,8 +96,10 @@ FIRST_NAME = Comparison(
         Level(
             "close",
             "length(first_name_l) >= 3 and length(first_name_r) >= 3 and "
-            f"({_similar('first_name', 0.88)} or damerau_levenshtein(first_name_l, first_name_r) <= 1 "
-            "or starts_with(first_name_l, first_name_r) or starts_with(first_name_r, first_name_l))",
+            f"({_similar('first_name', 0.88)} "
+            "or damerau_levenshtein(first_name_l, first_name_r) <= 1 "
+            "or starts_with(first_name_l, first_name_r) "
+            "or starts_with(first_name_r, first_name_l))",
             "close first names",
         ),
         Level(
@@ -146,7 +147,8 @@ SURNAME = Comparison(
         Level(SAME, "surname_l = surname_r", "same surname", "surname"),
         Level(
             "maiden",
-            "surname_l = maiden_name_r or maiden_name_l = surname_r or maiden_name_l = maiden_name_r",
+            "surname_l = maiden_name_r or maiden_name_l = surname_r "
+            "or maiden_name_l = maiden_name_r",
             "the maiden name of the other",
         ),
         Level(
@@ -542,7 +544,7 @@ def parse_model(content: str, where: str) -> LinkageModel:
 
 
 def default_model() -> LinkageModel:
-    """The model that ships with the product: trained on invented people, no personal values in it."""
+    """The model that ships: trained on invented people, without personal values."""
     content = files("klantbeeld.identity").joinpath("default_model.json").read_text()
     return parse_model(content, "the default model")
 

@@ -1,5 +1,4 @@
-"""From the warehouse's linkage records to what is compared: `intermediate.int_linkage_records ->
-people`.
+"""From linkage records to what is compared: `intermediate.int_linkage_records -> people`.
 
 Here: the columns that comparisons and blocking rules name, one row per record, in an in-memory
 engine of its own (Splink leaves dozens of tables behind; none of them may reach the warehouse). Not

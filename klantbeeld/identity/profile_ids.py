@@ -1,5 +1,4 @@
-"""Lasting profile ids: `clusters + the control plane's history -> an id per record, and what
-changed`.
+"""Lasting profile ids: `clusters + the history of ids -> an id per record, and what changed`.
 
 Here: making ids, handing them to clusters, resolving every id ever issued, writing the ledger when
 a version is published. Not here: what the clusters are.
@@ -162,7 +161,7 @@ def read_history(control: ControlPlane) -> IdHistory:
 
 
 def identity_state(control: ControlPlane) -> str:
-    """A token of what is official; it changes when a published version changed ids, and with a restore."""
+    """A token of what is official; a publish that changed ids changes it, and so does a restore."""
     return f"{control.value('epoch') or 0}:{control.value(STATE_KEY) or ''}"
 
 
@@ -324,8 +323,7 @@ def assign_profile_ids(
 def match_greedily(
     id_of_cluster: Ints, ids_count: int, ids: Ints, cluster: Ints, shared: Ints
 ) -> None:
-    """Hand ids to clusters, in place: most shared records first, then the oldest id, then the first
-    cluster.
+    """Hand ids to clusters, in place: most shared records, then oldest id, then first cluster.
 
     In rounds: a pair that comes first for both its id and its cluster would be taken by the
     sequential rule too.
@@ -427,7 +425,9 @@ def _make_tables(
                 partition by profile_id order by shared desc, number, heir
             ) = 1
         )
-        select gone.profile_id, gone.number, gone.status as former_status, gone.resolves_to, heirs.heir
+        select
+            gone.profile_id, gone.number, gone.status as former_status, gone.resolves_to,
+            heirs.heir
         from gone left join heirs on heirs.profile_id = gone.profile_id
     """)
     con.execute("""
@@ -444,7 +444,8 @@ def _make_tables(
             select chain.profile_id, chain.target
             from chain inner join id_given on id_given.profile_id = chain.target
         )
-        select profile_id, profile_id as current_profile_id, number, 'active' as status from id_given
+        select profile_id, profile_id as current_profile_id, number, 'active' as status
+        from id_given
         union all
         select
             id_fate.profile_id,
@@ -500,7 +501,9 @@ def _make_tables(
         select profile_id, event, other_profile_id, null from ended
         union all
         -- Each record that changed profile, so that what follows profiles can follow its records.
-        select assigned_records.profile_id, 'record_moved', id_members.profile_id, assigned_records.record_id
+        select
+            assigned_records.profile_id, 'record_moved', id_members.profile_id,
+            assigned_records.record_id
         from assigned_records
         inner join id_members on id_members.record_id = assigned_records.record_id
             and id_members.profile_id <> assigned_records.profile_id
@@ -534,7 +537,8 @@ def read_pending_profile_ids(con: duckdb.DuckDBPyConnection) -> PendingProfileId
         members = con.execute("select record_id, profile_id from identity.profile_records")
         members = members.to_arrow_table()
         ids = con.execute(
-            "select profile_id, current_profile_id, number, status from identity.current_profile_ids"
+            "select profile_id, current_profile_id, number, status "
+            "from identity.current_profile_ids"
         ).to_arrow_table()
         changes = con.execute(
             "select profile_id, event, other_profile_id from identity.profile_id_changes "
@@ -589,7 +593,8 @@ def commit_profile_ids(
             _batches(revived),
         )
         new = con.execute(
-            "select profile_id, number, status, current_profile_id as resolves_to from ids_new order by number"
+            "select profile_id, number, status, current_profile_id as resolves_to "
+            "from ids_new order by number"
         )
         extra = {"issued_version": version_id, "issued_at": now}
         _write(connection, profile_ids.insert(), _batches(new, extra))
@@ -621,7 +626,8 @@ def commit_profile_ids(
             _batches(moved),
         )
         added = con.execute(
-            "select record_id, profile_id from members anti join was using (record_id) order by record_id"
+            "select record_id, profile_id from members anti join was using (record_id) "
+            "order by record_id"
         )
         _write(connection, profile_records.insert(), _batches(added, {"version_id": version_id}))
         events = con.execute("select profile_id, event, other_profile_id from changes")
@@ -662,7 +668,9 @@ def _compare(
         con.unregister(name)
     con.execute("""
         create table ids_new as
-        select profile_id, number, status, nullif(current_profile_id, profile_id) as current_profile_id
+        select
+            profile_id, number, status,
+            nullif(current_profile_id, profile_id) as current_profile_id
         from ids anti join known using (profile_id)
     """)
     con.execute("""

@@ -117,7 +117,7 @@ def link(
     own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
     try:
         count = preparation.make_people(own, records)
-        suppressed = suppress_values(own, settings.home_key())
+        suppressed = suppress_values(own, settings.home_key(), settings.identity.kept_values)
         linkage = link_people(own, model, count, settings.identity.join_probability)
         record_ids = own.execute("select record_id from people order by id").to_arrow_table()
         labels = linkage.clusters.labels
@@ -137,7 +137,7 @@ def link(
 
 
 def _input_digest(con: duckdb.DuckDBPyConnection, settings: Settings, model: LinkageModel) -> str:
-    """A digest of all that the outcome depends on, except the official ids; independent of row order."""
+    """A digest of all that the outcome depends on but the official ids; in any row order."""
     columns = ", ".join(preparation.COLUMNS)
     try:
         row = con.execute(f"""
@@ -148,7 +148,9 @@ def _input_digest(con: duckdb.DuckDBPyConnection, settings: Settings, model: Lin
     except (duckdb.CatalogException, duckdb.BinderException):
         # The table is missing or incomplete; reading it says so in words.
         row = None
-    parts = (METHOD, model.version, settings.identity.join_probability, *(row or ()))
+    asked = settings.identity
+    kept = ",".join(sorted(asked.kept_values))
+    parts = (METHOD, model.version, asked.join_probability, kept, *(row or ()))
     return ":".join(str(part) for part in parts)
 
 
@@ -166,8 +168,9 @@ def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> Lin
         # The ids of this build are official: there is nothing to tell any more.
         con.execute("delete from identity.profile_id_changes")
         con.execute(
-            "update identity.linkage_report set based_on = state_after, created_ids = 0, merged_ids = 0, "
-            "split_ids = 0, revived_ids = 0, retired_ids = 0, moved_records = 0, known_records = records"
+            "update identity.linkage_report set based_on = state_after, created_ids = 0, "
+            "merged_ids = 0, split_ids = 0, revived_ids = 0, retired_ids = 0, moved_records = 0, "
+            "known_records = records"
         )
     names = [name for name in LinkReport.__dataclass_fields__ if name not in {"status", "seconds"}]
     values = con.execute(f"select {', '.join(names)} from identity.linkage_report").fetchone() or ()
@@ -335,7 +338,8 @@ def _warnings(
     if linkage.matches_per_record >= 29:
         found.append("nearly everything matches: the model may not fit these records")
     sure = con.execute(
-        "select avg((match_probability between 0.05 and 0.95)::int) from pairs where match_weight is not null"
+        "select avg((match_probability between 0.05 and 0.95)::int) from pairs "
+        "where match_weight is not null"
     ).fetchone()
     if sure and sure[0] is not None and sure[0] > 0.4:
         found.append(f"{sure[0]:.0%} of the pairs are undecided (between 0.05 and 0.95)")

@@ -50,8 +50,9 @@ _SHARED: Final = (
 def suppress_values(
     con: duckdb.DuckDBPyConnection, home_key: bytes, kept: Collection[str] = ()
 ) -> dict[str, int]:
-    """Find the values that identify nobody, list them in `suppressed_values`, and null them in
-    `people`.
+    """Find the values that identify nobody, list them, and null them in `people`.
+
+    The list is the table `suppressed_values`.
 
     Args:
         con: The linkage's own engine, holding `people`.

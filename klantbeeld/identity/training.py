@@ -40,7 +40,7 @@ class TrainingReport:
             candidate does too.
         new_pairs: Of the pairs that the candidate puts together, the share the current model does
             not.
-        changed_profiles: Profiles of the candidate whose records differ from every profile of the current model.
+        changed_profiles: Profiles of the candidate that are no profile of the current model.
         warnings: What could not be learned.
     """
 
@@ -79,7 +79,7 @@ def train(
                 f"{count} records are too few to train a linkage model on",
                 f"Load at least {FEWEST_RECORDS}; until then the current model is used.",
             )
-        suppress_values(own, settings.home_key())
+        suppress_values(own, settings.home_key(), settings.identity.kept_values)
         make_candidate_pairs(own, count, PAIRS_PER_RECORD)
         fit = fit_model(own, current, count)
         for name, model in (("now", current), ("then", fit.model)):
@@ -92,7 +92,10 @@ def train(
         quality = evaluate_clusters(own, "labels_then", "labels_now")
         profiles, profiles_now, changed = own.execute("""
             with cells as (
-                select labels_then.cluster as cluster_then, labels_now.cluster as cluster_now, count(*) as n
+                select
+                    labels_then.cluster as cluster_then,
+                    labels_now.cluster as cluster_now,
+                    count(*) as n
                 from labels_then inner join labels_now using (record_id)
                 group by all
             ),
@@ -101,8 +104,10 @@ def train(
             kept as (
                 select count(*) as n
                 from cells
-                inner join sizes_then on sizes_then.cluster = cells.cluster_then and sizes_then.n = cells.n
-                inner join sizes_now on sizes_now.cluster = cells.cluster_now and sizes_now.n = cells.n
+                inner join sizes_then
+                    on sizes_then.cluster = cells.cluster_then and sizes_then.n = cells.n
+                inner join sizes_now
+                    on sizes_now.cluster = cells.cluster_now and sizes_now.n = cells.n
             )
             select
                 (select count(*) from sizes_then),

@@ -1,5 +1,4 @@
-"""Measuring the linkage of a build against people who are known: the demo's, or labels of one's
-own.
+"""Measuring the linkage of a build against people who are known: the demo's, or one's own labels.
 
 Here: bringing a truth file to record ids. Not here: the figures (`evaluation`). The truth is read
 after the fact and never by anything that links.
@@ -16,8 +15,7 @@ _COLUMNS = ("source", "entity", "natural_key", "person_id")
 
 
 def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | None:
-    """Quality of `identity.profile_records` against `identity.truth_file`; None where no truth is
-    known.
+    """Quality of `identity.profile_records` against the truth file; None where no truth is known.
 
     The truth is a Parquet file of source, entity, natural_key and person_id. A natural key that is
     an e-mail address stands for its keyed hash, as in record ids.
@@ -35,7 +33,8 @@ def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | No
             f"""
             select
                 source || ':' || entity || ':'
-                    || case when contains(natural_key, '@') then {hashed} else {key} end as record_id,
+                    || case when contains(natural_key, '@') then {hashed} else {key} end
+                    as record_id,
                 cast(person_id as varchar) as cluster
             from read_parquet($path)
             """,

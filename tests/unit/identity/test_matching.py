@@ -1,5 +1,6 @@
 """What is compared: suppression, blocking under a budget, levels, and what they are worth."""
 
+import itertools
 from datetime import date
 from typing import Any
 
@@ -173,4 +174,4 @@ def test_every_level_has_a_weight_of_its_own() -> None:
             for odds in model.default_model().parameters[comparison.name].values()
         ]
         ordered = sorted([0.0, *weights])
-        assert min(b - a for a, b in zip(ordered, ordered[1:], strict=False)) > 1e-5
+        assert min(b - a for a, b in itertools.pairwise(ordered)) > 1e-5

@@ -1,5 +1,6 @@
 """Lasting ids: against a small reference model, through the real control plane."""
 
+import itertools
 import random
 import shutil
 import tempfile
@@ -138,7 +139,8 @@ def _pending(control: ControlPlane, clusters: pa.Table, state: str) -> PendingPr
         con.execute("from assigned_records").to_arrow_table(),
         con.execute("from current_profile_ids").to_arrow_table(),
         con.execute(
-            "select profile_id, event, other_profile_id from profile_id_changes where record_id is null"
+            "select profile_id, event, other_profile_id from profile_id_changes "
+            "where record_id is null"
         ).to_arrow_table(),
         based_on=history.state,
         state=f"{history.epoch}:{state}",
@@ -376,7 +378,7 @@ def test_rendered_ids_are_one_to_one_and_tell_nothing() -> None:
     # Neighbours differ in half of the places and more.
     same = sum(
         a == b
-        for one, two in zip(ids[:500], ids[1:501], strict=True)
+        for one, two in itertools.pairwise(ids)
         for a, b in zip(one[1:], two[1:], strict=True)
     )
     assert same / (500 * 13) < 0.06
