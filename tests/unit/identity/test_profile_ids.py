@@ -375,10 +375,10 @@ def test_rendered_ids_are_one_to_one_and_tell_nothing() -> None:
     assert not set("".join(ids[:1000])) & set("ILOU")
     assert list(render_ids(numbers[:3], KEY)) == list(ids[:3])
     assert not set(ids) & set(render_ids(numbers, b"another key" * 3))
-    # Neighbours differ in half of the places and more.
+    # Neighbours agree in no more places than chance has it (1 in 32).
     same = sum(
         a == b
-        for one, two in itertools.pairwise(ids)
+        for one, two in itertools.pairwise(ids[:501])
         for a, b in zip(one[1:], two[1:], strict=True)
     )
     assert same / (500 * 13) < 0.06
