@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 # Dagster reads dagster.yaml from DAGSTER_HOME only, so it is generated rather than kept in the
-# repository. Storage stays Dagster's default (SQLite files in this folder).
+# repository. Storage is Dagster's default, SQLite files in this folder.
 _DAGSTER_YAML = """\
 # Written by Klantbeeld at the start of each run and of the UI; changes made here are lost.
 telemetry:
@@ -26,15 +26,6 @@ telemetry:
 # The welcome dialog of a fresh instance asks for an e-mail address.
 nux:
   enabled: false
-
-# One run at a time works in the build file. The run lock guarantees it; this makes runs that are
-# started from the UI wait in the queue instead of failing on the lock.
-run_coordinator:
-  module: dagster._core.run_coordinator
-  class: QueuedRunCoordinator
-concurrency:
-  runs:
-    max_concurrent_runs: 1
 
 # For runs that the daemon started (schedules, sensors, UI). Every step may be repeated at any time.
 run_retries:
@@ -44,6 +35,12 @@ run_monitoring:
   enabled: true
   start_timeout_seconds: 300
   cancel_timeout_seconds: 60
+
+event_log_storage:
+  module: orchestration.event_log
+  class: KeptConnectionsEventLog
+  config:
+    base_dir: {folder}/history/runs
 
 code_servers:
   local_startup_timeout: 300
@@ -71,8 +68,9 @@ def prepare_dagster_home(settings: Settings) -> Path:
     folder = settings.paths.dagster_dir
     private_dir(folder)
     config = folder / "dagster.yaml"
-    if not config.exists() or config.read_text() != _DAGSTER_YAML:
-        write_atomic(config, _DAGSTER_YAML.encode())
+    text = _DAGSTER_YAML.replace("{folder}", str(folder))
+    if not config.exists() or config.read_text() != text:
+        write_atomic(config, text)
     return folder
 
 

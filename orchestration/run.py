@@ -14,13 +14,15 @@ attention, 4 another run is in progress.
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from types import FrameType
+from typing import TYPE_CHECKING, Final, TextIO
 
 from klantbeeld.control import open_control
 from klantbeeld.control.store import ControlPlane
@@ -33,17 +35,32 @@ from orchestration.progress import Progress, recording
 if TYPE_CHECKING:
     import dagster as dg
 
+_STOPPED: Final = "stopped; start the run again, it converges"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; returns the exit code."""
     options = _parse(arguments)
+    # Dagster, its database and dbt make files of their own; all of them are the owner's alone.
+    os.umask(0o077)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         settings = load_settings()
         with _terminal(settings) as terminal, recording(terminal) as progress:
             return _run(options, settings, progress)
     except KlantbeeldError as error:
-        sys.stderr.write(f"klantbeeld: {error}\n")
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  {error.hint}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{_STOPPED}\n")
+        return ExitCode.FAILED
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends a run as Ctrl-C does; within a step Dagster puts its own handler in place."""
+    raise KeyboardInterrupt
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -76,7 +93,7 @@ def _run(options: argparse.Namespace, settings: Settings, progress: Progress) ->
                 else:
                     pipeline.job(f"{options.job}_job")
             except KeyboardInterrupt:
-                progress.problem("run", options.job, "stopped; the next run converges", "failed")
+                progress.problem("run", options.job, _STOPPED, "failed")
             exit_code = _exit_code(progress)
             _summarise(options, warehouse, progress, pipeline.run_ids, exit_code, started)
             return exit_code
@@ -227,7 +244,7 @@ def _words(event: "dg.DagsterEvent") -> str:
     if error is None:
         return str(event.message)
     if error.cls_name == "DagsterExecutionInterruptedError":
-        return "stopped; start the run again, it converges"
+        return _STOPPED
     first = error.message.strip().removeprefix("klantbeeld.errors.KlantbeeldError: ")
     return first or str(error.cls_name)
 

@@ -16,6 +16,7 @@ import dagster as dg
 from klantbeeld.failpoints import failpoint
 from orchestration.progress import progress
 from orchestration.resources import Platform
+from orchestration.results import Result
 
 LINKAGE_RECORDS = dg.AssetKey(["intermediate", "int_linkage_records"])
 PROFILE_RECORDS = dg.AssetKey(["identity", "profile_records"])
@@ -48,9 +49,7 @@ _TABLES = {
         for table, description in _TABLES.items()
     ],
 )
-def link(
-    context: dg.AssetExecutionContext, platform: Platform
-) -> Iterator[dg.MaterializeResult[Any]]:
+def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Result]:
     """Link the records of the build."""
     from klantbeeld.identity import link as link_records
 

@@ -14,7 +14,6 @@ knows.
 import importlib
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import dagster as dg
 
@@ -25,6 +24,7 @@ from klantbeeld.failpoints import failpoint
 from orchestration.changes import marking_load
 from orchestration.progress import progress
 from orchestration.resources import Platform
+from orchestration.results import Result
 
 SOURCE_LOADED = "source_loaded"
 ROWS_ACCOUNTED_FOR = "rows_accounted_for"
@@ -68,9 +68,7 @@ def _source_assets(source: str, tables: tuple[Table, ...]) -> dg.AssetsDefinitio
         specs=[_spec(table) for table in tables],
         check_specs=[spec for table in tables for spec in _check_specs(table)],
     )
-    def load(
-        context: dg.AssetExecutionContext, platform: Platform
-    ) -> Iterator[dg.MaterializeResult[Any]]:
+    def load(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Result]:
         from ingestion.pipelines import load_source
 
         failpoint(f"load.before_{source}")
@@ -119,7 +117,7 @@ def _changed(report: LoadReport) -> bool:
     return bool(totals.rows_loaded or totals.rows_deleted) or report.status == "loaded"
 
 
-def _result(table: Table, report: LoadReport) -> dg.MaterializeResult[Any]:
+def _result(table: Table, report: LoadReport) -> Result:
     counts = report.tables.get(table.name, TableCounts())
     figures = {name.removeprefix("rows_"): value for name, value in vars(counts).items()}
     loaded = report.status != "failed"

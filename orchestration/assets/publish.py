@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import dagster as dg
 import duckdb
@@ -23,6 +22,7 @@ from orchestration.changes import current_fingerprint, needs_build, record_publi
 from orchestration.manifest import Manifest, asset_path, models
 from orchestration.progress import progress
 from orchestration.resources import Platform
+from orchestration.results import Result
 
 PUBLISHED_VERSION = dg.AssetKey(["warehouse", "published_version"])
 RUN_CONTEXT = dg.AssetKey(["meta", "run_context"])
@@ -77,9 +77,7 @@ def build_publish_assets(
             "the previous version stays current."
         ),
     )
-    def published_version(
-        context: dg.AssetExecutionContext, platform: Platform
-    ) -> dg.MaterializeResult[Any]:
+    def published_version(context: dg.AssetExecutionContext, platform: Platform) -> Result:
         from klantbeeld.identity import commit_profile_ids, read_pending_profile_ids
 
         started = time.monotonic()

@@ -22,6 +22,7 @@ from orchestration.assets.publish import PUBLISHED_VERSION
 from orchestration.manifest import Manifest, Node, asset_path, audiences, meta, record_syncs
 from orchestration.progress import progress
 from orchestration.resources import Platform
+from orchestration.results import Result
 
 DELIVERED = "delivered"
 # What a report says when there is nothing that a person has to look at.
@@ -81,7 +82,7 @@ def _record_sync(node: Node) -> dg.AssetsDefinition:
             )
         ],
     )
-    def sync(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[Any]:
+    def sync(context: dg.AssetExecutionContext, platform: Platform) -> Result:
         from klantbeeld.activation import run_sync
 
         started = time.monotonic()
@@ -122,7 +123,7 @@ def _audience_export(node: Node) -> dg.AssetsDefinition:
             )
         ],
     )
-    def export(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[Any]:
+    def export(context: dg.AssetExecutionContext, platform: Platform) -> Result:
         from klantbeeld.activation import run_export
 
         started = time.monotonic()
@@ -134,7 +135,7 @@ def _audience_export(node: Node) -> dg.AssetsDefinition:
     return export
 
 
-def _result(key: dg.AssetKey, report: Any, seconds: float) -> dg.MaterializeResult[Any]:
+def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
     name = key.path[-1]
     counts = _counts(report)
     message = str(getattr(report, "message", "") or report.status)
@@ -185,8 +186,8 @@ def waiting_sends(
         .order_by(tables.sync_runs.c.started_at)
     )
     open_states = ("pending", "in_flight", "rejected", "unknown")
-    open_operations = sa.select(tables.outbox.c.sync.distinct()).where(
-        tables.outbox.c.state.in_(open_states)
+    open_operations = (
+        sa.select(tables.outbox.c.sync).where(tables.outbox.c.state.in_(open_states)).distinct()
     )
     with control.read() as connection:
         last: dict[str, str] = dict(

@@ -14,6 +14,7 @@ import dagster as dg
 from orchestration.assets.link import LINKAGE_RECORDS
 from orchestration.progress import progress
 from orchestration.resources import Platform
+from orchestration.results import Result
 
 CANDIDATE_MODEL = dg.AssetKey(["identity", "candidate_model"])
 CURRENT_MODEL = dg.AssetKey(["identity", "current_model"])
@@ -31,7 +32,7 @@ CURRENT_MODEL = dg.AssetKey(["identity", "current_model"])
         "It links nothing until it is promoted."
     ),
 )
-def candidate_model(platform: Platform) -> dg.MaterializeResult[Any]:
+def candidate_model(platform: Platform) -> Result:
     """Train and keep a candidate."""
     from klantbeeld.identity import train
 
@@ -62,7 +63,7 @@ class Promotion(dg.Config):
         "no job and no schedule does."
     ),
 )
-def current_model(platform: Platform, config: Promotion) -> dg.MaterializeResult[Any]:
+def current_model(platform: Platform, config: Promotion) -> Result:
     """Promote a candidate."""
     from klantbeeld.identity import promote
 
