@@ -23,7 +23,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -415,28 +414,8 @@ class Ledger:
     # ---- reading in bulk -----------------------------------------------------------------------
 
     def _table(self, query: sa.Select[Any]) -> pa.Table:
-        """A query's rows as Arrow.
-
-        From SQLite through ADBC: 2,200,000 rows took 1.1 s against 5.3 s row by row.
-        """
-        if self._control.engine.dialect.name != "sqlite":
-            with self._control.read() as connection:
-                result = connection.execute(query)
-                return _arrow(tuple(result.keys()), [tuple(row) for row in result])
-        import adbc_driver_sqlite.dbapi
-
-        uri = f"file:{quote(str(self._control.path))}?mode=ro"
-        compiled = query.compile(
-            dialect=self._control.engine.dialect, compile_kwargs={"literal_binds": True}
-        )
-        with (
-            adbc_driver_sqlite.dbapi.connect(uri) as connection_,
-            connection_.cursor() as cursor,
-        ):
-            cursor.execute(str(compiled))
-            table = cursor.fetch_arrow_table()
-        # A column of an empty result has no type in SQLite.
-        return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+        schema = pa.schema([(column.name, pa.string()) for column in query.selected_columns])
+        return self._control.read_tables({"rows": query}, {"rows": schema})["rows"]
 
 
 def _insert(connection: sa.Connection) -> Any:

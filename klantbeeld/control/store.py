@@ -1,12 +1,13 @@
 """Opening, migrating, backing up and auditing the control plane."""
 
 import sqlite3
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -15,6 +16,9 @@ from klantbeeld.control import tables
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.files import PRIVATE_FILE, private_dir
 from klantbeeld.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA_REVISION = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -61,6 +65,40 @@ class ControlPlane:
                 at=datetime.now(UTC), actor=_actor(), action=action, subject=subject, detail=detail
             )
         )
+
+    def read_tables(
+        self, queries: Mapping[str, sa.Select[Any]], schemas: Mapping[str, "pa.Schema"]
+    ) -> dict[str, "pa.Table"]:
+        """Read the results of queries in bulk, as Arrow.
+
+        From a copy, through ADBC: a third of the CPU time of rows through Python (a million rows of
+        three columns: 1.0 s against 3.7 s). Never from the store itself: the driver brings a SQLite
+        of its own, and two of them on one file in one process undo each other's locks. The driver
+        then takes itself for the last user and removes the write-ahead log, so that what is
+        committed afterwards goes to a deleted file.
+
+        Args:
+            queries: By name. The driver takes a column's type from its first rows: give a column
+                that may begin with nulls a default.
+            schemas: The columns and types of each result.
+        """
+        # Late: most commands read a few rows, and pay for neither.
+        import adbc_driver_sqlite.dbapi as adbc
+
+        tables = {}
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".read-") as folder:
+            copy = Path(folder) / "control.db"
+            self.copy_to(copy)
+            with adbc.connect(str(copy)) as connection, connection.cursor() as cursor:
+                for name, query in queries.items():
+                    compiled = query.compile(
+                        dialect=self.engine.dialect, compile_kwargs={"literal_binds": True}
+                    )
+                    cursor.execute(str(compiled))
+                    table = cursor.fetch_arrow_table()
+                    schema = schemas[name]
+                    tables[name] = table.cast(schema) if table.num_rows else schema.empty_table()
+        return tables
 
     def copy_to(self, target: Path) -> None:
         """Write a consistent copy of the store, also while it is in use."""

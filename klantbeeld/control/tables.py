@@ -95,7 +95,7 @@ former_profile_records = sa.Table(
     metadata,
     sa.Column("profile_id", _text(32), primary_key=True),
     sa.Column("record_id", _text(512), primary_key=True),
-    comment="The records a profile id had when it was merged or retired; it may be revived for those alone.",
+    comment="The records an id had when it was merged or retired; it may be revived for those.",
 )
 
 linkage_models = sa.Table(

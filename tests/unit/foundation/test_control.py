@@ -1,9 +1,12 @@
 """The control plane: migrated, bound to its environment, consistent to copy."""
 
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -97,3 +100,24 @@ def test_a_restored_copy_gets_a_new_epoch(tmp_path: Path) -> None:
     assert control.value("epoch") == "0"
     assert raise_epoch(control.path) == 1
     assert control.value("epoch") == "1"
+
+
+def test_bulk_reading_loses_no_later_commit(tmp_path: Path) -> None:
+    control = open_control(load_settings(home=tmp_path))
+    log = metadata.tables["audit_log"]
+    query = sa.select(log.c.subject)
+    schema = pa.schema([("subject", pa.string())])
+    for number in range(3):
+        with control.begin() as connection:
+            control.audit(connection, "test", f"subject {number}")
+        read = control.read_tables({"log": query}, {"log": schema})["log"]
+        assert read["subject"].to_pylist() == [f"subject {n}" for n in range(number + 1)]
+    script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+    seen_elsewhere = subprocess.run(
+        [sys.executable, "-c", script, str(control.path), "select count(*) from audit_log"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert seen_elsewhere == "3\n"
+    assert list(tmp_path.glob(".read-*")) == []

@@ -14,5 +14,5 @@ def upgrade() -> None:
         sa.Column("profile_id", sa.String(length=32), nullable=False),
         sa.Column("record_id", sa.String(length=512), nullable=False),
         sa.PrimaryKeyConstraint("profile_id", "record_id", name=op.f("pk_former_profile_records")),
-        comment="The records a profile id had when it was merged or retired; it may be revived for those alone.",
+        comment="The records an id had when it was merged or retired; it may be revived for those.",
     )
