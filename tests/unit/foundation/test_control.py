@@ -112,7 +112,10 @@ def test_bulk_reading_loses_no_later_commit(tmp_path: Path) -> None:
             control.audit(connection, "test", f"subject {number}")
         read = control.read_tables({"log": query}, {"log": schema})["log"]
         assert read["subject"].to_pylist() == [f"subject {n}" for n in range(number + 1)]
-    script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+    script = (
+        "import sqlite3, sys\n"
+        "print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+    )
     seen_elsewhere = subprocess.run(
         [sys.executable, "-c", script, str(control.path), "select count(*) from audit_log"],
         check=True,
