@@ -225,11 +225,23 @@ class Landing:
 def _listing(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """Names below the folder, and where they are, in a fixed order."""
     from dlt.sources.filesystem import filesystem
+    from fsspec.implementations.local import LocalFileSystem
+
+    class Folder(LocalFileSystem):  # type: ignore[misc]
+        """A folder in which files come and go while it is listed."""
+
+        def info(self, path: str, **options: Any) -> dict[str, Any]:
+            """What is known of a name; one that leads nowhere (any more) is not a file."""
+            try:
+                found: dict[str, Any] = super().info(path, **options)
+            except OSError:
+                return {"name": path, "type": "other"}
+            return found
 
     found = {
         item["relative_path"]
         for pattern in patterns
-        for item in filesystem(bucket_url=str(folder), file_glob=pattern)
+        for item in filesystem(bucket_url=str(folder), file_glob=pattern, credentials=Folder())
     }
     for name in sorted(found):
         yield name, folder / name

@@ -46,4 +46,8 @@ class FolderSettings(IngestSettings):
     @field_validator("folder")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        folder = value.expanduser().absolute()
+        # Such a path is read as a pattern when its files are listed, and would find none.
+        if set("*?[") & set(str(folder)):
+            raise ValueError("expected a folder without * ? or [ in its path")
+        return folder

@@ -129,6 +129,7 @@ class TableValidator:
         self._read = 0
         self._pages: list[Any] = []
         self._seen: set[str] = set()
+        self._lacking: set[str] = set()  # not in the header of at least one file
         self._extra: dict[str, str] = {}  # name at the source -> name in the raw table
         self._has_gone = False
         self._has_winners = False
@@ -253,6 +254,8 @@ class TableValidator:
         if not len(lines):
             return
         self._see(header)
+        # One store's tills may lose a column while those of the others still have it.
+        self._lacking |= {c.source_name for c in self.table.origin_columns} - set(header)
         width = len(header)
         self._register(pa.table({"text": lines, "file": files, "line": numbers, "raw": raw}))
         self._con.execute(
@@ -671,7 +674,7 @@ class TableValidator:
                 f"{table.name}: new at the source and loaded as text:"
                 f" {', '.join(sorted(self._extra.values()))}. Give it a type in {where}."
             )
-        vanished = sorted(known - self._seen)
+        vanished = sorted((known - self._seen) | self._lacking)
         if vanished and not table.is_sparse:
             notes.append(
                 f"{table.name}: gone at the source and now empty in what is loaded:"

@@ -148,6 +148,44 @@ def test_columns_may_come_in_another_order_and_new_ones_are_named(home: Home, fo
     assert home.rows("select spaarpunten from raw_pos.receipt_lines") == [("5",)]
 
 
+def test_a_column_that_is_gone_in_the_files_of_one_store_is_named(home: Home, folder: Path) -> None:
+    drop(folder, receipt(1))
+    shorter = folder / "S1" / "receipts_S1_20260302.csv"
+    shorter.write_text(
+        (RECEIPT_HEADER + receipt(2)).replace("omschrijving;", "").replace("Koffie;", "")
+    )
+    report = home.load("pos")
+    assert lines(home) == [("1", "1.50"), ("2", "1.50")]
+    assert [note for note in report.notes if "gone at the source" in note] == [
+        "receipt_lines: gone at the source and now empty in what is loaded: omschrijving."
+    ]
+
+
+def test_names_that_lead_nowhere_do_not_stop_the_other_files(home: Home, folder: Path) -> None:
+    drop(folder, receipt(1))
+    (folder / "S1" / "receipts_S1_20260302.csv").symlink_to(folder / "gone.csv")
+    (folder / "S1" / "receipts_S1_20260303.csv").mkdir()
+    drop(folder, name="receipts_S1_20260304.csv")
+    (folder / "S1" / "receipts_S1_20260305.csv").touch()
+    report = home.load("pos")
+    assert report.status == "loaded"
+    assert lines(home) == [("1", "1.50")]
+    (bad,) = home.quarantine("open")
+    assert (bad.position, bad.reason) == (
+        "S1/receipts_S1_20260305.csv",
+        "empty file: not even a header",
+    )
+
+
+def test_a_folder_that_would_be_read_as_a_pattern_is_refused(home: Home, tmp_path: Path) -> None:
+    odd = tmp_path / "tills [north]"
+    odd.mkdir()
+    home.configure(pos={"folder": str(odd)})
+    report = home.load("pos")
+    assert report.status == "failed"
+    assert "sources.pos.folder" in str(report.message)
+
+
 def test_quarantined_lines_and_files_can_be_replayed(home: Home, folder: Path) -> None:
     drop(
         folder, receipt(1), receipt(2).replace("VERKOOP", "RUIL"), receipt(3).rstrip("\n") + ";x\n"

@@ -47,6 +47,8 @@ def _read(file: LandedFile, table: Table, max_bytes: int) -> tuple[tuple[str, ..
     if file.size > max_bytes:
         raise WrongHeader(f"oversized file: more than {max_bytes // 2**20} MB")
     data = file.path.read_bytes()
+    if not data.strip():
+        raise WrongHeader("empty file: not even a header")
     first = data[:_HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0]
     header = _header(first, table)
     lines = read_lines(data)
