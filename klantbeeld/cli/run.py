@@ -1,11 +1,9 @@
-"""`klantbeeld run`: starts the orchestration as its own process and passes on its exit code."""
+"""`klantbeeld run`: hands over to the orchestration, whose exit code is the command's."""
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -19,7 +17,7 @@ from klantbeeld.settings import Settings, load_settings
 @click.option(
     "--json", "json_file", type=click.Path(), help="Write the run's figures to this file."
 )
-def run(full: bool, select: str | None, json_file: str | None) -> int:
+def run(full: bool, select: str | None, json_file: str | None) -> NoReturn:
     """Run the pipeline: load, build, link, publish, send.
 
     A run with nothing to do ends quickly and writes nothing. A run that was killed is simply
@@ -32,7 +30,7 @@ def run(full: bool, select: str | None, json_file: str | None) -> int:
         arguments += ["--select", select]
     if json_file:
         arguments += ["--json", json_file]
-    return orchestrate(settings, "orchestration.run", arguments)
+    orchestrate(settings, "orchestration.run", arguments)
 
 
 def require_sources(settings: Settings) -> None:
@@ -48,26 +46,14 @@ def require_sources(settings: Settings) -> None:
         )
 
 
-def orchestrate(settings: Settings, module: str, arguments: Sequence[str]) -> int:
-    """Run a module of the orchestration; returns its exit code.
+def orchestrate(settings: Settings, module: str, arguments: Sequence[str]) -> NoReturn:
+    """Become a module of the orchestration, which ends with the exit code of the command.
 
     The command line may not import the orchestration (the library knows no orchestrator), so it
-    starts it. An interrupt reaches the child as well and lets it end cleanly.
+    starts it: in this very process. With a child, a kill of the command would leave the run going.
     """
     environment = {**os.environ, "KLANTBEELD_HOME": str(settings.paths.home)}
+    sys.stdout.flush()
+    sys.stderr.flush()
     command = [sys.executable, "-m", module, *arguments]
-    child = subprocess.Popen(command, env=environment)
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        child.send_signal(number)
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM,)}
-    try:
-        while True:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:  # the terminal has sent it to the child too
-                continue
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    os.execve(sys.executable, command, environment)  # noqa: S606 - our own module, no shell
