@@ -65,13 +65,15 @@ class StageTranslator(DagsterDbtTranslator):
         key = dg.AssetKey(asset_path(node))
         if node["resource_type"] == "source":
             return spec.replace_attributes(key=key)
-        deps = list(spec.deps)
+        # Later models read the context too; that they come after it follows from the first
+        # ones, and an arrow from it to every stage would hide the data's path.
+        deps = [dep for dep in spec.deps if dep.asset_key != RUN_CONTEXT]
         parents = node["depends_on"].get("nodes", [])
         if not any(p in manifest["nodes"] or p.startswith(_IDENTITY_SOURCE) for p in parents):
             # Every first model (and seed) waits for the run's context, also one that does not read
             # it. Dagster splits a set of assets by their distance from the start: without this the
             # first half of the project would fall apart in three, each with a start of dbt.
-            deps += [dg.AssetDep(RUN_CONTEXT)] * all(dep.asset_key != RUN_CONTEXT for dep in deps)
+            deps.append(dg.AssetDep(RUN_CONTEXT))
         return spec.replace_attributes(
             key=key,
             deps=deps,

@@ -41,7 +41,7 @@ def build_publish_assets(
     @dg.asset(
         key=RUN_CONTEXT,
         deps=raw_keys,
-        group_name="meta",
+        group_name="staging",
         kinds={"duckdb", "table"},
         owners=["team:customer-data"],
         output_required=False,
