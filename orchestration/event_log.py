@@ -2,9 +2,10 @@
 
 Belongs here: that one difference. Does not: what is stored, or how.
 
-Dagster opens, pools and forgets an engine for every event, so each statement is compiled anew and each
-event waits for two flushes of the disk: a build of 75 models with 200 tests writes some 900 events, an idle
-run 180. Named in the generated `dagster.yaml`; without it Dagster uses its own class on the same files.
+Dagster opens, pools and forgets an engine for every event, so each statement is compiled anew and
+each event waits for two flushes of the disk: a build of 75 models with 200 tests writes some 900
+events, an idle run 180. Named in the generated `dagster.yaml`; without it Dagster uses its own
+class on the same files.
 """
 
 from collections.abc import Iterator, Mapping
