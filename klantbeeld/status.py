@@ -22,6 +22,7 @@ from klantbeeld.control.tables import (
     quarantine,
     sync_runs,
 )
+from klantbeeld.identity import evaluate
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import Version, Warehouse
 from klantbeeld.warehouse.lock import lock_holder
@@ -100,9 +101,10 @@ class ExportStatus(BaseModel):
 
 
 class LinkageStatus(BaseModel):
-    """Figures of the last linkage; the quality figures only where the truth is known."""
+    """Figures of the last linkage, and its quality where the truth is known."""
 
     figures: dict[str, Any]
+    quality: dict[str, float] | None
 
 
 class StatusReport(BaseModel):
@@ -125,7 +127,7 @@ def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
     """Read the state of a home; takes no lock and disturbs no run."""
     warehouse = Warehouse(settings, control)
     version = warehouse.current()
-    rows, linkage = ([], None) if version is None else _read_version(warehouse, version)
+    rows, linkage = ([], None) if version is None else _read_version(settings, warehouse, version)
     with control.read() as connection:
         return StatusReport(
             home=str(settings.paths.home),
@@ -142,7 +144,7 @@ def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
 
 
 def _read_version(
-    warehouse: Warehouse, version: Version
+    settings: Settings, warehouse: Warehouse, version: Version
 ) -> tuple[list[TableStatus], LinkageStatus | None]:
     with warehouse.read(version.version_id) as connection:
         found = connection.execute(
@@ -156,13 +158,18 @@ def _read_version(
         linkage = None
         if ("identity", "linkage_report") in names:
             report = connection.execute("from identity.linkage_report").to_arrow_table().to_pylist()
-            linkage = LinkageStatus(figures=report[0]) if report else None
+            quality = evaluate(connection, settings) if report else None
+            if report:
+                linkage = LinkageStatus(
+                    figures=report[0], quality=None if quality is None else quality.as_dict()
+                )
     order = {stage: number for number, stage in enumerate(STAGES)}
     tables = [
         TableStatus(stage=schema, table=table, rows=rows)
         for schema, table, rows in found
         if (schema in order or schema.startswith("raw_"))
         and not schema.endswith("_staging")
+        and table != "landed_files"  # which file a row came from: no rows of the source
         and not table.startswith("_dlt")
     ]
     tables.sort(key=lambda table: (order.get(table.stage, -1), table.stage, table.table))

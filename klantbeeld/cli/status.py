@@ -84,14 +84,10 @@ def _profiles(report: StatusReport) -> Iterable[str]:
     yield "Published"
     for text, rows in found:
         yield f"  {text:<12} {rows:>10,}"
-    figures = report.linkage.figures if report.linkage else {}
-    quality = [
-        f"{name.replace('_', ' ')} {figures[name]:.3f}"
-        for name in _QUALITY
-        if figures.get(name) is not None
-    ]
-    if quality:
-        yield f"  match quality against the known truth: {', '.join(quality)}"
+    quality = report.linkage.quality if report.linkage else None
+    if quality is not None:
+        shown = ", ".join(f"{name.replace('_', ' ')} {quality[name]:.3f}" for name in _QUALITY)
+        yield f"  match quality against the known truth: {shown}"
 
 
 def _audiences(report: StatusReport) -> Iterable[str]:
@@ -111,14 +107,14 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
     """The last run of every sync and export."""
     if report.syncs:
         yield ""
-        yield "Sent"
+        yield "Last sent (UTC)"
     files = {export.sync: export for export in report.exports}
     for sync in report.syncs:
         if sync.sync.startswith(_AUDIENCE):
             yield _export_line(sync, files.get(sync.sync))
             continue
         yield (
-            f"  {sync.sync:<34} {sync.status:<10} {sync.creates:,} created, {sync.updates:,} "
+            f"  {sync.sync:<34} {sync.status:<10} {sync.started_at:%Y-%m-%d %H:%M}: {sync.creates:,} created, {sync.updates:,} "
             f"changed, {sync.deletes:,} removed, {sync.unchanged:,} unchanged"
             + (f", {sync.open_rejected:,} rejected" if sync.open_rejected else "")
             + (f", {sync.unknown:,} unknown" if sync.unknown else "")
@@ -132,5 +128,5 @@ def _export_line(sync: SyncStatus, file: ExportStatus | None) -> str:
     name = sync.sync.removeprefix(_AUDIENCE)
     line = f"  {name:<34} {sync.status:<10}"
     if file is not None:
-        line += f" {file.rows:,} rows in the file of version {file.version_id}"
+        line += f" {file.written_at:%Y-%m-%d %H:%M}: {file.rows:,} rows"
     return line if sync.status in _GOOD or not sync.message else f"{line}\n    {sync.message}"

@@ -5,6 +5,8 @@ after the fact and never by anything that links.
 """
 
 import duckdb
+import pyarrow as pa
+from pyarrow import parquet
 
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity.evaluation import Quality, evaluate_clusters
@@ -29,6 +31,8 @@ def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | No
     key = "replace(replace(cast(natural_key as varchar), '%', '%25'), ':', '%3A')"
     hashed = keyed_hash_sql("lower(trim(natural_key))", home_key="$home_key")
     try:
+        # By Arrow and not by the engine: a reader of a published version may open no file.
+        con.register("identity_truth_file", parquet.read_table(path, columns=list(_COLUMNS)))
         truth = con.execute(
             f"""
             select
@@ -36,11 +40,12 @@ def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | No
                     || case when contains(natural_key, '@') then {hashed} else {key} end
                     as record_id,
                 cast(person_id as varchar) as cluster
-            from read_parquet($path)
+            from identity_truth_file
             """,
-            {"home_key": settings.home_key().hex(), "path": str(path)},
+            {"home_key": settings.home_key().hex()},
         ).to_arrow_table()
-    except (duckdb.Error, OSError) as error:
+        con.unregister("identity_truth_file")
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise KlantbeeldError(
             f"the truth file {path} cannot be used: {str(error).splitlines()[0]}",
             f"It is a Parquet file with the columns {', '.join(_COLUMNS)}.",
