@@ -7,9 +7,6 @@ dbt_project/ -> `dbt parse` -> <home>/dbt/target/manifest.json -> assets
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,19 +21,20 @@ from klantbeeld.transform.project import (
     project_digest,
     project_dir,
 )
+from klantbeeld.transform.runner import Dbt
 
 Node = Mapping[str, Any]
 Manifest = Mapping[str, Any]
 
 
-def dbt_command(*arguments: str) -> list[str]:
-    """The command line of a dbt process that dies with its parent."""
-    return [sys.executable, "-m", "klantbeeld.transform", *arguments]
+def dbt(settings: Settings) -> Dbt:
+    """The dbt of this process that works in this home's build."""
+    return _dbt(project_dir(), tuple(build_environment(settings).items()))
 
 
-def dbt_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a dbt process that works in this home's build."""
-    return {**os.environ, **build_environment(settings), "PYTHONUNBUFFERED": "1"}
+@cache
+def _dbt(project: Path, environment: tuple[tuple[str, str], ...]) -> Dbt:
+    return Dbt(project, dict(environment))
 
 
 def prepare_manifest(settings: Settings) -> Path:
@@ -55,18 +53,11 @@ def prepare_manifest(settings: Settings) -> Path:
     if manifest.exists() and stamp.exists() and stamp.read_text() == digest:
         return manifest
     private_dir(settings.paths.build_dir)
-    done = subprocess.run(
-        dbt_command("--quiet", "parse"),
-        cwd=project_dir(),
-        env=dbt_environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        words = (done.stdout + done.stderr).strip()[-3000:]
+    outcome = dbt(settings).parse(write=True)
+    if not outcome.success:
         raise KlantbeeldError(
-            f"the dbt project cannot be parsed:\n{words}", "Correct the file that dbt names."
+            f"the dbt project cannot be parsed:\n{(outcome.error or '')[-3000:]}",
+            "Correct the file that dbt names.",
         )
     write_atomic(stamp, digest.encode())
     return manifest

@@ -1,7 +1,6 @@
 """Clean, harmonise, publish, measure, choose, shape: each dbt model is an asset, each test a check.
 
-Belongs here: turning dbt's manifest into assets and a dbt process's words into events. Does not:
-SQL.
+Belongs here: turning dbt's manifest into assets and dbt's results into events. Does not: SQL.
 
 One set of assets around the whole project. The identity tables are dbt sources that Python writes,
 so Dagster splits the step in two by itself, before and after the link stage, and dbt starts twice a
@@ -15,29 +14,26 @@ segments
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Set
-from importlib.metadata import version as installed_version
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
-    DbtCliInvocation,
     DbtProject,
     dbt_assets,
 )
-from packaging.version import Version
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from klantbeeld.failpoints import failpoint
 from klantbeeld.settings import Settings
-from klantbeeld.transform.project import manifest_path, project_dir
+from klantbeeld.transform.runner import Event, Outcome
 from orchestration.assets.publish import RUN_CONTEXT
 from orchestration.manifest import (
     Manifest,
     Node,
     asset_path,
-    dbt_command,
-    dbt_environment,
+    dbt,
     meta,
     models,
     prepare_manifest,
@@ -154,54 +150,46 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
             if dg.AssetKey(asset_path(node)) in context.selected_asset_keys
         }
         failpoint("dbt.before_staging" if "staging" in schemas.values() else "dbt.before_marts")
-        # DbtCliResource.cli would start dbt a second time for its version and load an adapter in
-        # this process: 7 s of CPU on each of the two starts, for metadata that is not asked for
-        # here.
-        invocation = DbtCliInvocation.run(
-            args=dbt_command(*_build_arguments(context, manifest, set(schemas))),
-            env={**dbt_environment(platform.settings), "DBT_LOG_FORMAT": "json"},
-            manifest=manifest,
-            dagster_dbt_translator=translator,
-            project_dir=project_dir(),
-            target_path=manifest_path(platform.settings).parent,
-            raise_on_error=False,
-            context=context,
-            adapter=None,
-            cli_version=Version(installed_version("dbt-core")),
-        )
-        events: list[DbtEvent] = []
+        ended: list[Event] = []
+        failed: list[str] = []
         remaining = Counter(schemas.values())
         built = dict(remaining)
-        failed: list[str] = []
-        seconds_before = started
-        for message in invocation.stream_raw_events():
-            node = message.raw_event["data"].get("node_info") or {}
-            if not message.is_result_event:
-                continue
+        stage_started = started
+
+        def on_result(event: Event) -> None:
+            nonlocal stage_started
+            ended.append(event)
+            node = event["data"]["node_info"]
             if node["node_status"] in ("error", "fail"):
                 failed.append(str(node["node_name"]))
-            events += message.to_default_asset_events(
-                manifest=manifest,
-                dagster_dbt_translator=translator,
-                context=context,
-                target_path=invocation.target_path,
-            )
             schema = schemas.get(node["unique_id"])
             if schema is None:
-                continue
+                return
             remaining[schema] -= 1
             if not remaining[schema]:
                 now = time.monotonic()
                 word = STAGE_WORDS.get(schema, schema)
-                progress().done(word, schema, {"models": built[schema]}, now - seconds_before)
-                seconds_before = now
+                progress().done(word, schema, {"models": built[schema]}, now - stage_started)
+                stage_started = now
+
+        # DbtCliResource would start a process for this, and one more for its version: 7 s of CPU on
+        # each of the two starts.
+        arguments = _build_arguments(context, manifest, set(schemas))
+        outcome = dbt(platform.settings).build(arguments, on_result)
+        events: list[DbtEvent] = [
+            asset_event
+            for event in ended
+            for asset_event in DbtCoreCliEventMessage(
+                dict(event), event_history_metadata={}
+            ).to_default_asset_events(
+                manifest=manifest, dagster_dbt_translator=translator, context=context
+            )
+        ]
         yield from _with_row_counts(events, platform)
         checks = sum(isinstance(event, dg.AssetCheckResult) for event in events)
         _tell_tests(context, checks, failed, time.monotonic() - started)
-        if invocation.process.returncode:
-            raise dg.Failure(
-                description=_failure(failed, invocation), allow_retries=False
-            ) from None
+        if not outcome.success:
+            raise dg.Failure(description=_failure(failed, outcome), allow_retries=False)
         failpoint("dbt.after_staging" if "staging" in schemas.values() else "dbt.after_marts")
 
     return dbt_models
@@ -226,9 +214,7 @@ def after_link(manifest: Manifest) -> set[str]:
 def _build_arguments(
     context: dg.AssetExecutionContext, manifest: Manifest, selected: Set[str]
 ) -> list[str]:
-    # The manifest in the target folder is the one the assets were made of: dbt must not rewrite it.
-    arguments = ["--no-write-json", "--log-level-file", "none", "build"]
-    arguments += ["--exclude-resource-type", "unit_test"]
+    arguments = ["--exclude-resource-type", "unit_test"]
     everything = {node["unique_id"] for node in models(manifest)}
     second = after_link(manifest)
     if selected == everything:
@@ -279,12 +265,10 @@ def _tell_tests(
         context.log.error(f"failed: {name}" + (f" ({number} times)" if number > 1 else ""))
 
 
-def _failure(failed: list[str], invocation: DbtCliInvocation) -> str:
+def _failure(failed: list[str], outcome: Outcome) -> str:
     if failed:
         return "dbt: " + ", ".join(sorted(set(failed))) + " failed; see the checks of these models"
-    error = invocation.get_error()
-    words = str(error).rsplit("Errors parsed from dbt logs:", 1)[-1].strip()
-    return f"dbt could not run: {words[-2000:]}"
+    return f"dbt could not run: {(outcome.error or 'it did not say why')[-2000:]}"
 
 
 def models_by_stage(manifest: Manifest) -> dict[str, list[Node]]:
