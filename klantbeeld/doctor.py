@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 import duckdb
 
+from klantbeeld.clock import Clock
 from klantbeeld.control import open_control
+from klantbeeld.control.store import is_gone
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.transform import project, registry
@@ -50,6 +52,7 @@ def examine() -> Iterator[Finding]:
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _permissions,
         _disk,
+        _clock,
         _control_plane,
         _lock,
         _build,
@@ -107,8 +110,15 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", "ok", text)
 
 
+def _clock(settings: Settings) -> Iterator[Finding]:
+    as_of = Clock(settings).as_of()
+    yield Finding("clock", "ok", f"business time {as_of:%Y-%m-%d %H:%M} UTC")
+
+
 def _control_plane(settings: Settings) -> Iterator[Finding]:
     path = settings.paths.control_db
+    if is_gone(settings):
+        open_control(settings)  # says so
     if not path.exists():
         yield Finding("control plane", "warning", "not made yet", "`klantbeeld run` makes it.")
         return
@@ -155,10 +165,10 @@ def _build(settings: Settings) -> Iterator[Finding]:
         )
     else:
         try:
-            with Warehouse(settings, open_control(settings)).build() as connection:
+            with closing(duckdb.connect(paths.build_file, read_only=True)) as connection:
                 connection.execute("select count(*) from duckdb_tables()")
             yield Finding("build", "ok", "opens")
-        except (duckdb.Error, KlantbeeldError) as error:
+        except duckdb.Error as error:
             yield Finding(
                 "build",
                 "problem",

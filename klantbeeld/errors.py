@@ -17,6 +17,13 @@ class ExitCode(IntEnum):
     BUSY = 4
 
 
+def in_one_line(message: str, hint: str | None) -> str:
+    """What is wrong and what to do, as sentences of one line."""
+    if not hint:
+        return message
+    return f"{message}{'' if message.endswith(('.', '!', '?')) else '.'} {hint}"
+
+
 class KlantbeeldError(Exception):
     """A failure with a message for the person who has to act.
 

@@ -261,6 +261,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror}", "It must be a file that you may read."
+        ) from None
 
 
 def _read_secrets(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ attention, 4 another run is in progress.
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -24,9 +25,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, TextIO
 
+from klantbeeld.clock import Clock
 from klantbeeld.control import open_control
 from klantbeeld.control.store import ControlPlane
-from klantbeeld.errors import ExitCode, KlantbeeldError
+from klantbeeld.errors import ExitCode, KlantbeeldError, in_one_line
 from klantbeeld.files import PRIVATE_FILE, private_dir, write_atomic
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
@@ -73,6 +75,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, settings: Settings, progress: Progress) -> int:
     started = datetime.now(UTC)
+    # What no part can do without is asked for first: else each part fails on it by itself.
+    Clock(settings).as_of()
     control = open_control(settings)
     try:
         warehouse = Warehouse(settings, control)
@@ -245,8 +249,13 @@ def _words(event: "dg.DagsterEvent") -> str:
         return str(event.message)
     if error.cls_name == "DagsterExecutionInterruptedError":
         return _STOPPED
-    first = error.message.strip().removeprefix("klantbeeld.errors.KlantbeeldError: ")
-    return first or str(error.cls_name)
+    # An error of ours is its name, a line that says what is wrong, and one that says what to do.
+    own = re.match(r"klantbeeld(?:\.\w+)+: (.*)\n  (.*)", error.message)
+    if own:
+        return in_one_line(*own.groups())
+    return error.message.strip().removeprefix("klantbeeld.errors.KlantbeeldError: ") or str(
+        error.cls_name
+    )
 
 
 def _exit_code(progress: Progress) -> int:

@@ -35,7 +35,7 @@ from klantbeeld.activation.specs import AudienceSpec, find_audience, read_manife
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import exports
-from klantbeeld.errors import KlantbeeldError
+from klantbeeld.errors import KlantbeeldError, in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.files import PRIVATE_FILE, file_digest, private_dir, sync_dir, write_atomic
 from klantbeeld.settings import Settings
@@ -80,7 +80,7 @@ def run_export(
             report = _Export(settings, control, spec, version, ledger, clock).go(warehouse, report)
         except KlantbeeldError as error:
             logger.error("%s failed: %s", name, error.message)
-            message = error.message if error.hint is None else f"{error.message} {error.hint}"
+            message = in_one_line(error.message, error.hint)
             report = replace(report, message=message)
         except OSError as error:
             message = f"the folder of {spec.destination} cannot be written: {error.strerror}"

@@ -21,7 +21,7 @@ from klantbeeld.activation.reports import SyncReport
 from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
-from klantbeeld.errors import KlantbeeldError
+from klantbeeld.errors import KlantbeeldError, in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Version, Warehouse
@@ -193,7 +193,7 @@ class _SyncRun:
     def fail(self, error: KlantbeeldError) -> None:
         """Note why the run ended early."""
         logger.error("%s failed: %s", self._spec.name, error.message)
-        message = error.message if error.hint is None else f"{error.message} {error.hint}"
+        message = in_one_line(error.message, error.hint)
         self._report = replace(self._report, status="failed", message=message)
 
     def report(self, seconds: float) -> SyncReport:

@@ -15,12 +15,14 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from klantbeeld.control import tables
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.files import PRIVATE_FILE, private_dir
+from klantbeeld.records import keyed_hash
 from klantbeeld.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_REVISION = "0002"
+_KEY_CHECK = "home_key_check"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -118,12 +120,19 @@ def open_control(settings: Settings) -> ControlPlane:
     """Open the control plane of a home, making or migrating it first where needed.
 
     Raises:
-        KlantbeeldError: The store is damaged, or was written by a newer release.
-        SettingsError: The home belongs to another environment than the settings say.
+        KlantbeeldError: The store is damaged or gone, or was written by a newer release.
+        SettingsError: The home belongs to another environment than the settings say, or its key
+            is not the one it was made with.
     """
     path = settings.paths.control_db
     private_dir(path.parent)
     if not path.exists():
+        if is_gone(settings):
+            raise KlantbeeldError(
+                f"the control plane {path} is gone, while this home has published versions",
+                "Restore it with `klantbeeld restore FILE`. To begin anew, with profile ids that"
+                " may have been given to others before, remove the folders `build` and `versions`.",
+            )
         path.touch(mode=PRIVATE_FILE)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
 
@@ -148,12 +157,19 @@ def open_control(settings: Settings) -> ControlPlane:
         if revision != SCHEMA_REVISION:
             _migrate(engine, revision)
         _claim(control, settings)
+        _require_own_key(control, settings)
     except sa.exc.DatabaseError as error:
         raise KlantbeeldError(
             f"the control plane {path} cannot be read: {error.orig}",
             "Restore it with `klantbeeld restore FILE`; `klantbeeld doctor` says more.",
         ) from None
     return control
+
+
+def is_gone(settings: Settings) -> bool:
+    """Whether there is no control plane although there was one: versions are published with it."""
+    paths = settings.paths
+    return not paths.control_db.exists() and any(paths.versions_dir.glob("[!.]*"))
 
 
 def raise_epoch(path: Path) -> int:
@@ -234,6 +250,25 @@ def _claim(control: ControlPlane, settings: Settings) -> None:
             f"{settings.environment!r}",
             "Use another KLANTBEELD_HOME: a home is never shared between two environments.",
         )
+
+
+def _require_own_key(control: ControlPlane, settings: Settings) -> None:
+    """Refuse another `home.key`: every profile id and keyed hash would silently be another."""
+    known = control.value(_KEY_CHECK)
+    path = settings.paths.home_key
+    hint = "Put back the one of a backup of this home: it is in the archive."
+    if known is not None and not path.exists():
+        raise SettingsError(f"{path} is gone", hint)
+    check = keyed_hash(_KEY_CHECK, settings.home_key())
+    if known is None:
+        with control.begin() as connection:
+            connection.execute(
+                sqlite_insert(tables.home)
+                .on_conflict_do_nothing()
+                .values(key=_KEY_CHECK, value=check)
+            )
+    elif known != check:
+        raise SettingsError(f"{path} is not the key that this home was made with", hint)
 
 
 def _actor() -> str:

@@ -20,6 +20,7 @@ import dagster as dg
 from ingestion.contracts import Table
 from ingestion.pipelines import SOURCES
 from ingestion.report import LoadReport, TableCounts
+from klantbeeld.errors import in_one_line
 from klantbeeld.failpoints import failpoint
 from orchestration.changes import marking_load
 from orchestration.progress import progress
@@ -169,4 +170,4 @@ def _tell(report: LoadReport) -> None:
 
 
 def _sentence(report: LoadReport) -> str:
-    return f"{report.message} {report.hint or ''}".strip()
+    return in_one_line(report.message, report.hint)

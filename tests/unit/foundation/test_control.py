@@ -53,6 +53,33 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
         open_control(settings)
 
 
+def test_a_store_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    open_control(settings).close()
+    (settings.paths.versions_dir / "20260301T000000Z-0001").mkdir(parents=True)
+    for file in settings.paths.home.glob("control.db*"):
+        file.unlink()
+    with pytest.raises(KlantbeeldError, match="is gone"):
+        open_control(settings)
+    assert not settings.paths.control_db.exists()
+
+
+def test_a_home_keeps_its_key(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    open_control(settings).close()
+    key = settings.paths.home_key.read_bytes()
+    settings.paths.home_key.write_bytes(bytes(32))
+    with pytest.raises(SettingsError, match="is not the key"):
+        open_control(settings)
+    settings.paths.home_key.unlink()
+    with pytest.raises(SettingsError, match="is gone"):
+        open_control(settings)
+    assert not settings.paths.home_key.exists()
+    settings.paths.home_key.touch(mode=0o600)
+    settings.paths.home_key.write_bytes(key)
+    open_control(settings).close()
+
+
 def test_times_keep_their_moment_and_their_order(tmp_path: Path) -> None:
     control = open_control(load_settings(home=tmp_path))
     amsterdam = timezone(timedelta(hours=2))

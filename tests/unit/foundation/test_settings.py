@@ -58,6 +58,12 @@ def test_toml_that_is_broken_names_the_file(tmp_path: Path) -> None:
         load_settings(home=tmp_path / "home")
 
 
+def test_settings_that_cannot_be_read_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "klantbeeld.toml").mkdir()
+    with pytest.raises(SettingsError, match="klantbeeld.toml cannot be read"):
+        load_settings(home=tmp_path)
+
+
 def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "home", "secrets.toml", "", mode=0o644)
     with pytest.raises(SettingsError, match="can be read by others"):
