@@ -27,7 +27,9 @@ from klantbeeld.warehouse import Warehouse
 
 PUBLISHED_KEY = "published_fingerprint"
 _LOADED_PREFIX = "loaded."
+_LOADING_PREFIX = "loading."
 _OPEN = "open:"
+_FAILED = "failed:"
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 Fingerprint = Mapping[str, str]
@@ -35,9 +37,9 @@ Fingerprint = Mapping[str, str]
 
 @dataclass
 class LoadMark:
-    """Set `changed` when a load wrote anything; it stays True when the load does not come back."""
+    """What a load did to the build; None where a failure leaves it open."""
 
-    changed: bool = True
+    changed: bool | None = True
 
 
 @contextmanager
@@ -45,15 +47,20 @@ def marking_load(control: ControlPlane, source: str, run_id: str) -> Iterator[Lo
     """Note in the control plane that a source is being loaded, and afterwards whether it changed.
 
     The note is written first: a run killed between the load's commit and its report would otherwise
-    leave rows in the build that no later run knows to be new.
+    leave rows in the build that no later run knows to be new. After a failure the note stays, and
+    the next load that succeeds counts as a change; meanwhile a source that is down is no reason to
+    build the same again every hour.
     """
-    key = _LOADED_PREFIX + source
-    before = control.value(key)
-    _put(control, key, _OPEN + run_id)
+    note, key = _LOADING_PREFIX + source, _LOADED_PREFIX + source
+    before = control.value(note)
+    _put(control, note, _OPEN + run_id)
     mark = LoadMark()
     yield mark
-    interrupted = before is None or before.startswith(_OPEN)
-    _put(control, key, run_id if mark.changed or interrupted else str(before))
+    was_killed = before is not None and before.startswith(_OPEN)
+    is_settled = mark.changed is not None
+    if mark.changed or was_killed or (before is not None and is_settled):
+        _put(control, key, run_id)
+    _put(control, note, None if is_settled else _FAILED + run_id)
 
 
 def current_fingerprint(settings: Settings, control: ControlPlane) -> dict[str, str]:
@@ -134,7 +141,8 @@ def _digest_of(folder: Path, patterns: tuple[str, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _put(control: ControlPlane, key: str, value: str) -> None:
+def _put(control: ControlPlane, key: str, value: str | None) -> None:
     with control.begin() as connection:
         connection.execute(tables.home.delete().where(tables.home.c.key == key))
-        connection.execute(tables.home.insert().values(key=key, value=value))
+        if value is not None:
+            connection.execute(tables.home.insert().values(key=key, value=value))

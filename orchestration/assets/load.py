@@ -113,9 +113,11 @@ def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def _changed(report: LoadReport) -> bool:
+def _changed(report: LoadReport) -> bool | None:
     totals = report.totals
-    return bool(totals.rows_loaded or totals.rows_deleted) or report.status == "loaded"
+    if totals.rows_loaded or totals.rows_deleted:
+        return True
+    return None if report.status == "failed" else False
 
 
 def _result(table: Table, report: LoadReport) -> Result:

@@ -32,7 +32,7 @@ class Home:
         assert self.settings.as_of_file is not None
         self.settings.as_of_file.write_text(f'{{"as_of": "{moment}"}}')
 
-    def load(self, run_id: str, *, changed: bool) -> None:
+    def load(self, run_id: str, *, changed: bool | None) -> None:
         with marking_load(self.control, "crm", run_id) as mark:
             mark.changed = changed
 
@@ -87,6 +87,26 @@ def test_a_load_that_was_killed_counts_as_changed(home: Home) -> None:
     with pytest.raises(KeyboardInterrupt), marking_load(home.control, "crm", "second"):
         raise KeyboardInterrupt
     home.load("third", changed=False)
+    assert home.reasons() == ["crm"]
+
+
+def test_a_source_that_is_down_is_no_reason_and_its_return_is(home: Home) -> None:
+    home.publish()
+    home.load("second", changed=None)
+    home.load("third", changed=None)
+    assert home.reasons() == []
+    home.load("fourth", changed=False)
+    assert home.reasons() == ["crm"]
+    home.publish()
+    home.load("fifth", changed=False)
+    assert home.reasons() == []
+
+
+def test_a_killed_load_is_a_reason_also_when_the_source_is_down_next(home: Home) -> None:
+    home.publish()
+    with pytest.raises(KeyboardInterrupt), marking_load(home.control, "crm", "second"):
+        raise KeyboardInterrupt
+    home.load("third", changed=None)
     assert home.reasons() == ["crm"]
 
 
