@@ -8,6 +8,7 @@ settings -> <home>/dagster/dagster.yaml -> DAGSTER_HOME
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ from klantbeeld.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+
+_KEPT_DAYS = 30
+# A few per run, so that no run pays for a long history at once.
+_FORGOTTEN_AT_ONCE = 20
+_REGULAR_JOBS = ("load_job", "build_job", "send_job", "incremental_job", "full_job")
 
 # Dagster reads dagster.yaml from DAGSTER_HOME only, so it is generated rather than kept in the
 # repository. Storage is Dagster's default, SQLite files in this folder.
@@ -101,3 +107,21 @@ def fail_abandoned_runs(instance: "DagsterInstance", keep_run_id: str | None = N
                 run, "The process of this run ended without a word; the next run converges."
             )
     return sum(run.run_id != keep_run_id for run in abandoned)
+
+
+def forget_old_runs(instance: "DagsterInstance") -> int:
+    """Remove the history of regular runs that are older than anybody looks, and say how many.
+
+    Dagster keeps everything for ever; hourly runs would come to gigabytes a year.
+    """
+    import dagster as dg
+
+    before = datetime.now(UTC) - timedelta(days=_KEPT_DAYS)
+    forgotten = 0
+    for job in _REGULAR_JOBS:
+        old = dg.RunsFilter(job_name=job, created_before=before)
+        for run in instance.get_runs(old, limit=_FORGOTTEN_AT_ONCE):
+            if run.is_finished:
+                instance.delete_run(run.run_id)
+                forgotten += 1
+    return forgotten

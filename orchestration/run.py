@@ -29,7 +29,7 @@ from klantbeeld.clock import Clock
 from klantbeeld.control import open_control
 from klantbeeld.control.store import ControlPlane
 from klantbeeld.errors import ExitCode, KlantbeeldError, in_one_line
-from klantbeeld.files import PRIVATE_FILE, private_dir, write_atomic
+from klantbeeld.files import PRIVATE_FILE, explain_storage, private_dir, write_atomic
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
 from orchestration.progress import Progress, recording
@@ -48,16 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         settings = load_settings()
+    except KlantbeeldError as error:
+        return _tell(error)
+    try:
         with _terminal(settings) as terminal, recording(terminal) as progress:
             return _run(options, settings, progress)
     except KlantbeeldError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"  {error.hint}\n")
-        return error.exit_code
+        return _tell(error)
     except KeyboardInterrupt:
         sys.stderr.write(f"{_STOPPED}\n")
         return ExitCode.FAILED
+    except Exception as error:
+        explained = explain_storage(error, settings.paths.home)
+        if explained is None:
+            raise
+        return _tell(explained)
+
+
+def _tell(error: KlantbeeldError) -> int:
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  {error.hint}\n")
+    return error.exit_code
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -80,7 +92,11 @@ def _run(options: argparse.Namespace, settings: Settings, progress: Progress) ->
     control = open_control(settings)
     try:
         warehouse = Warehouse(settings, control)
-        from orchestration.instance import fail_abandoned_runs, open_instance
+        from orchestration.instance import (
+            fail_abandoned_runs,
+            forget_old_runs,
+            open_instance,
+        )
         from orchestration.resources import holding_run_lock
 
         with (
@@ -98,6 +114,7 @@ def _run(options: argparse.Namespace, settings: Settings, progress: Progress) ->
                     pipeline.job(f"{options.job}_job")
             except KeyboardInterrupt:
                 progress.problem("run", options.job, _STOPPED, "failed")
+            forget_old_runs(instance)
             exit_code = _exit_code(progress)
             _summarise(options, warehouse, progress, pipeline.run_ids, exit_code, started)
             return exit_code

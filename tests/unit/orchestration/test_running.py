@@ -14,7 +14,7 @@ from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
 from orchestration.automation import new_till_files_sensor
 from orchestration.event_log import KeptConnectionsEventLog
-from orchestration.instance import fail_abandoned_runs, open_instance
+from orchestration.instance import fail_abandoned_runs, forget_old_runs, open_instance
 from orchestration.progress import progress, recording
 
 
@@ -66,6 +66,31 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(settings: Settings) -> 
         assert fail_abandoned_runs(instance, keep_run_id=own.run_id) == 1
         assert instance.get_run_by_id(left.run_id).status is dg.DagsterRunStatus.FAILURE
         assert instance.get_run_by_id(own.run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_only_old_regular_runs_are_forgotten(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.op
+    def nothing() -> None:
+        """A step for the sake of its run."""
+
+    @dg.job
+    def load_job() -> None:
+        nothing()
+
+    @dg.job
+    def training_job() -> None:
+        nothing()
+
+    with open_instance(settings) as instance:
+        loaded = load_job.execute_in_process(instance=instance).run_id
+        trained = training_job.execute_in_process(instance=instance).run_id
+        assert forget_old_runs(instance) == 0
+        monkeypatch.setattr("orchestration.instance._KEPT_DAYS", -1)
+        assert forget_old_runs(instance) == 1
+        assert instance.get_run_by_id(loaded) is None
+        assert instance.get_run_by_id(trained) is not None
 
 
 def test_the_sensor_starts_a_run_once_for_new_files(
