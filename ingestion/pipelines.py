@@ -10,6 +10,7 @@ again.
 """
 
 import importlib
+import json
 import os
 import shutil
 import time
@@ -204,8 +205,9 @@ def _load(
 ) -> LoadReport:
     from ingestion.intake import Intake
 
+    notes = _without_foreign_cursors(name, settings)
     with _pipeline(name, settings) as pipeline:
-        notes = _finish_pending(pipeline, name)
+        notes += _finish_pending(pipeline, name)
         with Intake(name, settings, control, config, run_id=run_id, reload=reload) as intake:
             source = module.open_source(intake, config)
             if source is None:
@@ -223,8 +225,9 @@ def _attempt_replay(
     try:
         ensure_raw_tables(settings)
         module = _module(name)
+        notes = _without_foreign_cursors(name, settings)
         with _pipeline(name, settings) as pipeline:
-            notes = _finish_pending(pipeline, name)
+            notes += _finish_pending(pipeline, name)
             config = settings.source(name, module.SETTINGS)
             with Intake(name, settings, control, config, run_id=run_id) as intake:
                 replay = replayed_source(name, module, intake)
@@ -265,6 +268,43 @@ def _verify(pipeline: Any, intake: "Intake") -> None:
             raise DoesNotBalance(
                 f"{table}: {expected} rows are valid, {handed_on.get(table, 0)} reach the load"
             )
+
+
+def _without_foreign_cursors(name: str, settings: Settings) -> list[str]:
+    """Remove the cursors of a source if they are not those of this build; a note when they were.
+
+    A build that was removed, or put back from an older copy, does not hold what its cursors say has
+    been read; those rows would never be asked for again. dlt keeps the cursors in both places.
+    Without them all is read again, and recognised where it is there already.
+    """
+    working = settings.paths.dlt_dir / name
+    try:
+        state = json.loads((working / "state.json").read_text())
+        version, digest = int(state["_state_version"]), str(state["_version_hash"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return []
+    known_version, known_digest = _cursors_of_build(name, settings)
+    pending = [*working.glob("normalize/extracted/*"), *working.glob("load/normalized/*")]
+    # A load that was killed is ahead of the build by the package that it left.
+    if known_version >= version - 1 if pending else known_digest == digest:
+        return []
+    shutil.rmtree(working)
+    return ["the build is not the one that its cursors belong to: everything was read again"]
+
+
+def _cursors_of_build(name: str, settings: Settings) -> tuple[int, str]:
+    """Version and digest of the cursors that the build was loaded with; 0 for none."""
+    import duckdb
+
+    with duckdb.connect(str(settings.paths.build_file), read_only=True) as connection:
+        try:
+            row = connection.execute(
+                f'select version, version_hash from "raw_{name}"._dlt_pipeline_state'
+                " order by version desc, created_at desc limit 1"
+            ).fetchone()
+        except duckdb.CatalogException:
+            row = None
+    return (int(row[0]), str(row[1])) if row else (0, "")
 
 
 def _finish_pending(pipeline: Any, name: str) -> list[str]:

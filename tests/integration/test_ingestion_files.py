@@ -227,6 +227,27 @@ def test_a_build_made_anew_reads_all_landed_files_again(home: Home, folder: Path
     assert len(home.quarantine("open")) == 1
 
 
+def test_a_build_that_is_gone_or_older_than_its_cursors_is_read_into_again(
+    home: Home, folder: Path
+) -> None:
+    build = home.settings.paths.build_file
+    drop(folder, receipt(1))
+    home.load("pos")
+    older = build.read_bytes()
+    drop(folder, receipt(2), name="receipts_S1_20260302.csv")
+    home.load("pos")
+    assert home.load("pos").notes == ()
+    for rest in ([], [older]):
+        build.unlink()
+        for content in rest:
+            build.write_bytes(content)
+        home.load("pos")
+        assert lines(home) == [("1", "1.50"), ("2", "1.50")]
+    shutil.rmtree(home.settings.paths.dlt_dir)
+    home.load("pos")
+    assert lines(home) == [("1", "1.50"), ("2", "1.50")]
+
+
 def test_a_missing_folder_is_told_and_raw_tables_exist_all_the_same(
     home: Home, folder: Path
 ) -> None:

@@ -108,6 +108,29 @@ def test_a_reload_brings_in_rows_that_changed_without_telling(
     ]
 
 
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_build_without_the_rows_its_cursors_speak_of_gets_them_again(
+    shop_home: Home, database: psycopg.Connection[Any], put_back: bool
+) -> None:
+    build = shop_home.settings.paths.build_file
+    shop_home.load("shop")
+    older = build.read_bytes()
+    database.execute(
+        "update customers set first_name = 'B', updated_at = %s where customer_id = 5",
+        (T + timedelta(hours=400),),
+    )
+    shop_home.load("shop")
+    build.unlink()
+    if put_back:
+        build.write_bytes(older)
+    report = shop_home.load("shop")
+    assert any("everything was read again" in note for note in report.notes)
+    assert shop_home.rows(
+        "select count(*), count(*) filter (first_name = 'B') from raw_shop.customers"
+    ) == [(200, 1)]
+    assert shop_home.load("shop").notes == ()
+
+
 def test_a_value_nobody_expects_costs_one_row_and_never_the_table(
     shop_home: Home, database: psycopg.Connection[Any]
 ) -> None:

@@ -60,7 +60,7 @@ def test_toml_that_is_broken_names_the_file(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_read_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "klantbeeld.toml").mkdir()
-    with pytest.raises(SettingsError, match="klantbeeld.toml cannot be read"):
+    with pytest.raises(SettingsError, match=r"klantbeeld\.toml cannot be read"):
         load_settings(home=tmp_path)
 
 
