@@ -1,11 +1,15 @@
 """Files of a home: private by default, and never half written."""
 
+import errno
 import hashlib
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from klantbeeld.errors import KlantbeeldError
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -64,3 +68,31 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def explain_storage(error: BaseException, home: Path) -> KlantbeeldError | None:
+    """What a full or unwritable disk means to whoever has to act; None for any other failure."""
+    cause: BaseException | None = error
+    while cause is not None:
+        words = str(cause).lower()
+        number = cause.errno if isinstance(cause, OSError) else None
+        is_database = isinstance(cause, sqlite3.OperationalError)
+        if number in (errno.ENOSPC, errno.EDQUOT) or (is_database and "disk is full" in words):
+            return KlantbeeldError(
+                f"the disk of the home {home} is full",
+                "Make room (`klantbeeld doctor` says how much) and start again: it converges.",
+            )
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM) or (
+            is_database and ("readonly" in words or "unable to open" in words)
+        ):
+            place = cause.filename if isinstance(cause, OSError) and cause.filename else home
+            return KlantbeeldError(
+                f"{place} cannot be written", "Give the user that runs this the right to do so."
+            )
+        if is_database and "disk i/o error" in words:
+            return KlantbeeldError(
+                f"a database in the home {home} cannot be read or written (disk I/O error)",
+                "The disk may be full or failing: `klantbeeld doctor` says how much is free.",
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -5,7 +5,9 @@ Each command lives in a module of its own and is imported when it is called, so 
 """
 
 import importlib
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -64,14 +66,26 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         code = cli.main(arguments, standalone_mode=False)
     except KlantbeeldError as error:
-        click.secho(f"error: {error.message}", fg="red", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
-        code = error.exit_code
+        code = _tell(error)
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         code = 130
+    except Exception as error:
+        from klantbeeld.files import explain_storage
+
+        home = Path(os.environ.get("KLANTBEELD_HOME", ".klantbeeld")).absolute()
+        explained = explain_storage(error, home)
+        if explained is None:
+            raise
+        code = _tell(explained)
     sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _tell(error: KlantbeeldError) -> int:
+    click.secho(f"error: {error.message}", fg="red", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+    return error.exit_code
