@@ -68,9 +68,9 @@ def test_all_tests_pass_and_the_unknown_code_is_the_only_warning(world: DbtWorld
     results = world.artifact("run_results")["results"]
     statuses = Counter(result["status"] for result in results)
     assert set(statuses) == {"success", "pass", "warn"}
-    assert statuses["pass"] > 120
+    assert statuses["pass"] > 90
     (warning,) = (result["unique_id"] for result in results if result["status"] == "warn")
-    assert "known_labels_stg_crm__contacts_gender_label" in warning
+    assert "known_labels_stg_crm__contacts" in warning
 
 
 def test_one_person_of_four_systems_is_compared_by_the_same_values(world: DbtWorld) -> None:

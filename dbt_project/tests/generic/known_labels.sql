@@ -1,14 +1,13 @@
 {#-
     Codes that the label list does not know. Happens when a source gets a new option: the label shows as
-    "unknown code 9" until the list is loaded again or completed. A row is such a code.
+    "unknown code 9" until the list is loaded again or completed. The row tells how many there are in each column.
 -#}
-{% test known_labels(model, column_name) %}
+{% test known_labels(model, columns) %}
 
-select
-    {{ column_name }} as unknown_label,
-    count(*) as row_count
-from {{ model }}
-where {{ column_name }} like 'unknown code %'
-group by {{ column_name }}
+{%- set broken = {} -%}
+{%- for column in columns -%}
+    {%- do broken.update({column: column ~ " like 'unknown code %'"}) -%}
+{%- endfor -%}
+{{ columns_with(model, broken) }}
 
 {% endtest %}

@@ -1,8 +1,10 @@
-{#- Quantities and amounts that cannot be below zero. A row is a value that is. -#}
-{% test not_negative(model, column_name) %}
+{#- Quantities and amounts that cannot be below zero. The row tells how many are, in each column. -#}
+{% test not_negative(model, columns) %}
 
-select {{ column_name }} as negative_value
-from {{ model }}
-where {{ column_name }} < 0
+{%- set broken = {} -%}
+{%- for column in columns -%}
+    {%- do broken.update({column: column ~ ' < 0'}) -%}
+{%- endfor -%}
+{{ columns_with(model, broken) }}
 
 {% endtest %}

@@ -1,14 +1,20 @@
 {#-
-    The column names its row: never null, never twice. One query where unique and not_null would be two, since a
-    view is computed again for each. A row is a value that stands for no row or for several.
+    The column names its row: never null, never twice; and every row has the columns of `required`. One query where
+    unique and each not_null would be one, since a view is computed again for each. A row is a value that stands for
+    no row, for several, or for one that lacks something.
 -#}
-{% test primary_key(model, column_name) %}
+{% test primary_key(model, column_name, required=[]) %}
 
 select
     {{ column_name }},
     count(*) as row_count
 from {{ model }}
 group by {{ column_name }}
-having count(*) > 1 or {{ column_name }} is null
+having
+    {{ column_name }} is null
+    or count(*) > 1
+    {%- for column in required %}
+    or count({{ column }}) < count(*)
+    {%- endfor %}
 
 {% endtest %}
