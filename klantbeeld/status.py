@@ -24,7 +24,7 @@ from klantbeeld.control.tables import (
 )
 from klantbeeld.identity import evaluate
 from klantbeeld.settings import Settings
-from klantbeeld.warehouse import Version, Warehouse
+from klantbeeld.warehouse import Version, Warehouse, row_counts
 from klantbeeld.warehouse.lock import lock_holder
 
 # The stages in the order of the data's path; raw_<source> schemas come before them.
@@ -147,16 +147,9 @@ def _read_version(
     settings: Settings, warehouse: Warehouse, version: Version
 ) -> tuple[list[TableStatus], LinkageStatus | None]:
     with warehouse.read(version.version_id) as connection:
-        found = connection.execute(
-            """
-            select schema_name, table_name, estimated_size
-            from duckdb_tables()
-            where database_name = current_database()
-            """
-        ).fetchall()
-        names = {(schema, table) for schema, table, _ in found}
+        found = row_counts(connection)
         linkage = None
-        if ("identity", "linkage_report") in names:
+        if "identity.linkage_report" in found:
             report = connection.execute("from identity.linkage_report").to_arrow_table().to_pylist()
             quality = evaluate(connection, settings) if report else None
             if report:
@@ -166,11 +159,9 @@ def _read_version(
     order = {stage: number for number, stage in enumerate(STAGES)}
     tables = [
         TableStatus(stage=schema, table=table, rows=rows)
-        for schema, table, rows in found
+        for (schema, _, table), rows in ((name.partition("."), n) for name, n in found.items())
         if (schema in order or schema.startswith("raw_"))
-        and not schema.endswith("_staging")
         and table != "landed_files"  # which file a row came from: no rows of the source
-        and not table.startswith("_dlt")
     ]
     tables.sort(key=lambda table: (order.get(table.stage, -1), table.stage, table.table))
     return tables, linkage

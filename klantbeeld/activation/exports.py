@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from klantbeeld.activation.consent import current_refusals, withheld_sql
 from klantbeeld.activation.destinations import FileDestination, open_files
-from klantbeeld.activation.guards import reasons_to_hold_export
+from klantbeeld.activation.guards import Limit, reasons_to_hold_export, upstream_reasons
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.planning import relation_types
 from klantbeeld.activation.reports import ExportReport
@@ -140,6 +140,13 @@ class _Export:
                 None if last is None else last.rows,
                 self._settings.activation.export_shrink_percent,
             )
+            if last is not None:
+                limits = self._settings.activation
+                reasons += upstream_reasons(
+                    self._ledger.rows_when_last_sent(),
+                    self._version.counts,
+                    Limit(limits.guard_rows, limits.guard_percent),
+                )
             if reasons and not self._ledger.is_approved(digest):
                 self._ledger.hold(digest)
                 message = f"held for review: {'; '.join(reasons)}. The file before stays."

@@ -8,7 +8,11 @@ the wrong way is how an audience gets deleted. Who approves what is held is in t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+# Written by the load itself: which files a build holds.
+_NOT_OF_A_SOURCE = frozenset({"landed_files"})
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,30 @@ def reasons_to_hold(counts: PlanCounts, limit: Limit) -> list[str]:
             f"{counts.deletes} of {counts.acknowledged} rows would be deleted"
             f" (more than {limit.rows} and more than {limit.percent} %)"
         )
+    return reasons
+
+
+def upstream_reasons(before: Mapping[str, int], now: Mapping[str, int], limit: Limit) -> list[str]:
+    """Say which source tables are empty or shrank since something was last sent.
+
+    A shop that lost its orders leaves every row of the CRM in place and every revenue at zero: the
+    plan has only updates, and only the sources show that something is wrong.
+
+    Args:
+        before: Rows per table (`schema.table`) of the version that was last sent.
+        now: The same of the version that is about to be sent.
+        limit: What a table may lose.
+    """
+    reasons = []
+    for table, rows in sorted(before.items()):
+        schema, _, name = table.partition(".")
+        if not schema.startswith("raw_") or schema.endswith("_staging") or name in _NOT_OF_A_SOURCE:
+            continue
+        left = now.get(table, 0)
+        if rows and not left:
+            reasons.append(f"{table} is empty, and held {rows} rows when it was last sent")
+        elif limit.is_exceeded(rows - left, rows):
+            reasons.append(f"{table} shrank from {rows} to {left} rows since it was last sent")
     return reasons
 
 

@@ -30,11 +30,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
-from klantbeeld.control.tables import acknowledgements, home, outbox, sync_runs
+from klantbeeld.control.tables import acknowledgements, home, outbox, sync_runs, versions
 from klantbeeld.errors import KlantbeeldError
 
 _BLOCK = 500
 OPEN_STATES = ("in_flight", "unknown")
+_SENT = ("synced", "written", "degraded", "unchanged")
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,19 @@ class Ledger:
                 )
             )
         return sync_run_id
+
+    def rows_when_last_sent(self) -> dict[str, int]:
+        """Rows per table of the version that was last sent whole; nothing before the first."""
+        query = (
+            sa.select(versions.c.counts)
+            .join(sync_runs, sync_runs.c.version_id == versions.c.version_id)
+            .where(sync_runs.c.sync == self._sync, sync_runs.c.status.in_(_SENT))
+            .order_by(sync_runs.c.started_at.desc())
+            .limit(1)
+        )
+        with self._control.read() as connection:
+            counts: dict[str, int] | None = connection.scalar(query)
+        return counts or {}
 
     def finish_run(self, sync_run_id: str, status: str, **values: Any) -> None:
         """Close a run's row with its counts."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from klantbeeld.activation import planning
 from klantbeeld.activation.delivery import Delivery
 from klantbeeld.activation.destinations import RecordDestination, open_records
-from klantbeeld.activation.guards import Limit, PlanCounts, reasons_to_hold
+from klantbeeld.activation.guards import Limit, PlanCounts, reasons_to_hold, upstream_reasons
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.reports import SyncReport
 from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
@@ -108,6 +108,7 @@ class _SyncRun:
         self._settings = settings
         self._spec = spec
         self._ledger = ledger
+        self._version = version
         self._report = SyncReport(spec.name, "failed", version.version_id, sync_run_id)
         self._destination: RecordDestination | None = None
         self._delivery: Delivery | None = None
@@ -166,6 +167,12 @@ class _SyncRun:
             PlanCounts(plan.acknowledged, plan.desired, plan.deletes),
             Limit(limits.guard_rows, limits.guard_percent),
         )
+        if plan.operations:
+            reasons += upstream_reasons(
+                self._ledger.rows_when_last_sent(),
+                self._version.counts,
+                Limit(limits.guard_rows, limits.guard_percent),
+            )
         if not reasons:
             return False
         if self._ledger.is_approved(plan.digest):

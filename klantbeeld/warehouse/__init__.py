@@ -6,6 +6,6 @@ the current version read-only and never meet a lock.
 """
 
 from klantbeeld.warehouse.lock import RunInProgress
-from klantbeeld.warehouse.warehouse import NothingPublished, Version, Warehouse
+from klantbeeld.warehouse.warehouse import NothingPublished, Version, Warehouse, row_counts
 
-__all__ = ["NothingPublished", "RunInProgress", "Version", "Warehouse"]
+__all__ = ["NothingPublished", "RunInProgress", "Version", "Warehouse", "row_counts"]

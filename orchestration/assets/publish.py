@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from klantbeeld.clock import Clock
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.transform.project import manifest_path
+from klantbeeld.warehouse import row_counts
 from orchestration.assets.link import LINKAGE_RECORDS, PROFILE_RECORDS
 from orchestration.changes import current_fingerprint, needs_build, record_published
 from orchestration.manifest import Manifest, asset_path, models
@@ -82,7 +83,7 @@ def build_publish_assets(
 
         started = time.monotonic()
         with platform.warehouse.build() as connection:
-            counts = _rows_per_table(connection)
+            counts = row_counts(connection)
             # A run of some assets may publish, but only a whole run says what a version is made of.
             selection = context.run.asset_selection
             is_whole = not selection or selection >= whole_build
@@ -167,15 +168,3 @@ def last_models(manifest: Manifest) -> list[list[str]]:
 def _fingerprint_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Mapping[str, str] | None:
     row = connection.execute(f"select run_id, fingerprint from {_BUILDING}").fetchone()
     return json.loads(row[1]) if row and row[0] == run_id else None
-
-
-def _rows_per_table(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    rows = connection.execute(
-        """
-        select schema_name || '.' || table_name, estimated_size
-        from duckdb_tables()
-        where schema_name not in ('meta', 'main')
-        order by all
-        """
-    ).fetchall()
-    return dict(rows)

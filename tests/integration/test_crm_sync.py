@@ -237,6 +237,29 @@ def test_too_many_deletes_are_held_until_a_person_approves_that_plan(
     assert world.sync().status == "held", "an approval is for once"
 
 
+def test_an_emptied_source_is_held_although_no_row_would_be_deleted(
+    world: World, crm: Crm, proxy: Proxy
+) -> None:
+    rows = profile_rows(10)
+    world.publish(rows, counts={"raw_shop.orders": 40})
+    world.sync()
+    poorer = [{**row, "full_name": "?"} for row in rows]
+    world.publish(poorer, counts={"raw_shop.orders": 0})
+    proxy.seen.clear()
+    report = world.sync()
+    assert (report.status, report.updates, report.deletes) == ("held", 10, 0)
+    assert "raw_shop.orders is empty, and held 40 rows" in str(report.message)
+    assert proxy.writes == 0
+    # Mended, it goes on by itself; meant, a person lets it go.
+    world.publish(rows, counts={"raw_shop.orders": 40})
+    assert world.sync().status == "unchanged"
+    world.publish(poorer, counts={"raw_shop.orders": 0})
+    assert world.sync().status == "held"
+    approve(SYNC, world.settings, world.control)
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, poorer)
+
+
 def test_a_double_key_sends_nothing(world: World, proxy: Proxy) -> None:
     rows = profile_rows(5)
     world.publish([*rows, rows[3]])

@@ -10,6 +10,7 @@ from klantbeeld.activation.guards import (
     PlanCounts,
     reasons_to_hold,
     reasons_to_hold_export,
+    upstream_reasons,
 )
 
 
@@ -62,3 +63,21 @@ def test_an_audience_may_breathe_but_not_vanish() -> None:
     assert reasons_to_hold_export(49, 100, 50) != []
     assert reasons_to_hold_export(0, 1, 100) != []
     assert reasons_to_hold_export(200, 100, 0) == []
+
+
+def test_only_tables_of_sources_that_shrank_too_much_are_reasons() -> None:
+    before = {
+        "raw_shop.orders": 200,
+        "raw_shop.returns": 60,
+        "raw_crm.accounts": 4,
+        "raw_pos.landed_files": 300,
+        "raw_shop_staging.orders": 200,
+        "marts.dim_profiles": 500,
+        "raw_web.events": 0,
+    }
+    now = {"raw_shop.orders": 149, "raw_shop.returns": 10, "marts.dim_profiles": 1}
+    assert upstream_reasons(before, now, Limit(50, 1)) == [
+        "raw_crm.accounts is empty, and held 4 rows when it was last sent",
+        "raw_shop.orders shrank from 200 to 149 rows since it was last sent",
+    ]
+    assert upstream_reasons({}, now, Limit()) == []
