@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Written by the load itself: which files a build holds.
+# Written by the load itself: which files a build holds. Names with a line in front are dlt's.
 _NOT_OF_A_SOURCE = frozenset({"landed_files"})
 
 
@@ -85,7 +85,8 @@ def upstream_reasons(before: Mapping[str, int], now: Mapping[str, int], limit: L
     reasons = []
     for table, rows in sorted(before.items()):
         schema, _, name = table.partition(".")
-        if not schema.startswith("raw_") or schema.endswith("_staging") or name in _NOT_OF_A_SOURCE:
+        is_own = name in _NOT_OF_A_SOURCE or name.startswith("_")
+        if not schema.startswith("raw_") or schema.endswith("_staging") or is_own:
             continue
         left = now.get(table, 0)
         if rows and not left:
