@@ -218,7 +218,7 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             f"Add [sources.<name>] to {settings.paths.config}, or try `klantbeeld demo start`.",
         )
     for name, values in settings.sources.items():
-        yield from _reachable(f"source {name}", values)
+        yield from _reachable(f"source {name}", values, settings.source_enabled(name))
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
@@ -232,11 +232,12 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
                 "Nothing is sent there from this home, which is as it should be for a copy.",
             )
         else:
-            yield from _reachable(f"destination {name}", values)
+            enabled = settings.destination_enabled(name)
+            yield from _reachable(f"destination {name}", values, enabled)
 
 
-def _reachable(what: str, values: dict[str, object]) -> Iterator[Finding]:
-    if not values.get("enabled", True):
+def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterator[Finding]:
+    if not is_enabled:
         yield Finding(what, "ok", "switched off")
         return
     folder, url, host = (values.get(key) for key in ("folder", "base_url", "host"))

@@ -182,7 +182,11 @@ class Settings(BaseSettings):
 
     def source_enabled(self, name: str) -> bool:
         """Whether a source is configured and not switched off."""
-        return name in self.sources and bool(self.sources[name].get("enabled", True))
+        return _is_enabled("sources", name, self.sources.get(name))
+
+    def destination_enabled(self, name: str) -> bool:
+        """Whether a destination is configured and not switched off."""
+        return _is_enabled("destinations", name, self.destinations.get(name))
 
     def source(self, name: str, model: type["SourceT"]) -> "SourceT":
         """The settings of one source, in that source's own type."""
@@ -227,6 +231,15 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(_explain(error)) from None
     except ValueError as error:  # pydantic-settings: JSON expected in an environment variable
         raise SettingsError(str(error)) from None
+
+
+class _Switch(BaseModel):
+    enabled: bool = True
+
+
+def _is_enabled(kind: str, name: str, values: dict[str, Any] | None) -> bool:
+    # From the environment the value is text, and the text "false" would count as true.
+    return values is not None and _section(kind, name, values, _Switch).enabled
 
 
 def _section(

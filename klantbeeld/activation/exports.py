@@ -26,7 +26,7 @@ import duckdb
 import sqlalchemy as sa
 
 from klantbeeld.activation.consent import current_refusals, withheld_sql
-from klantbeeld.activation.destinations import FileDestination, open_files
+from klantbeeld.activation.destinations import FileDestination, is_switched_off, open_files
 from klantbeeld.activation.guards import Limit, reasons_to_hold_export, upstream_reasons
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.planning import relation_types
@@ -119,6 +119,9 @@ class _Export:
 
     def go(self, warehouse: Warehouse, report: ExportReport) -> ExportReport:
         """Write, compare, and put in place."""
+        if is_switched_off(self._settings, self._spec.destination):
+            message = f"destinations.{self._spec.destination} is switched off"
+            return replace(report, status="disabled", message=message)
         destination = open_files(self._settings, self._spec)
         folder = private_dir(Path(destination.folder))
         for partial in folder.glob(f".{self._spec.name}.*.partial"):

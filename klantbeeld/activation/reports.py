@@ -10,7 +10,8 @@ class SyncReport:
     """What a sync run did; counts only.
 
     Attributes:
-        status: synced, unchanged, held, degraded (some rows rejected or unknown) or failed.
+        status: synced, unchanged, held, disabled, failed, or degraded: some rows were rejected
+            or have an unknown outcome.
         acknowledged: Rows accepted in this run, or found accepted by an earlier one.
         unknown: Rows whose outcome could not be learnt.
         held: Rows that wait for a person.
@@ -46,7 +47,7 @@ class ExportReport:
     """What an export did; counts only.
 
     Attributes:
-        status: written, unchanged, held or failed.
+        status: written, unchanged, held, disabled or failed.
         rows: Rows of the audience's file.
         withheld: Rows left out by the consent check at the moment of writing.
         file: Name of the current file.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from klantbeeld.activation import planning
 from klantbeeld.activation.delivery import Delivery
-from klantbeeld.activation.destinations import RecordDestination, open_records
+from klantbeeld.activation.destinations import RecordDestination, is_switched_off, open_records
 from klantbeeld.activation.guards import Limit, PlanCounts, reasons_to_hold, upstream_reasons
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.reports import SyncReport
@@ -115,6 +115,9 @@ class _SyncRun:
 
     def go(self, warehouse: Warehouse) -> None:
         """Resolve, plan, guard, deliver."""
+        if is_switched_off(self._settings, self._spec.destination):
+            self._finish("disabled", f"destinations.{self._spec.destination} is switched off")
+            return
         with warehouse.read(self._report.version_id) as connection:
             types = planning.check_model(connection, self._spec)
             destination = self._destination = open_records(self._settings, self._spec)

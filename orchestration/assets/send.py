@@ -27,6 +27,8 @@ from orchestration.results import Result
 DELIVERED = "delivered"
 # What a report says when there is nothing that a person has to look at.
 GOOD = ("synced", "written", "unchanged")
+# Nothing to look at either, but still to be sent when somebody switches the destination on.
+OFF = "disabled"
 
 
 def build_send_assets(manifest: Manifest) -> list[dg.AssetsDefinition]:
@@ -142,9 +144,12 @@ def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
     if report.status == "failed":
         progress().done("send", name, counts, seconds, status="failed")
         raise dg.Failure(description=message, metadata=dict(counts), allow_retries=False)
-    good = report.status in GOOD
-    status = "unchanged" if report.status == "unchanged" else "done" if good else "attention"
-    progress().done("send", name, counts, seconds, status)
+    good = report.status in (*GOOD, OFF)
+    status = "done" if good else "attention"
+    if report.status in ("unchanged", OFF):
+        status = "unchanged"
+    shown = {"": "switched off"} if report.status == OFF else counts
+    progress().done("send", name, shown, seconds, status)
     if not good:
         progress().problem("send", name, message, "attention")
     return dg.MaterializeResult(

@@ -273,6 +273,19 @@ def test_a_double_key_sends_nothing(world: World, proxy: Proxy) -> None:
 # ---- preflight ---------------------------------------------------------------------------------
 
 
+def test_a_destination_that_is_switched_off_is_left_alone(
+    world: World, crm: Crm, proxy: Proxy
+) -> None:
+    rows = profile_rows(3)
+    world.publish(rows)
+    world.change_destination(enabled=False)
+    assert world.sync().status == "disabled"
+    assert proxy.seen == []
+    world.change_destination(enabled=True)
+    assert world.sync().status == "synced"
+    assert_crm_has(crm, rows)
+
+
 def test_a_destination_of_another_environment_is_refused(world: World, proxy: Proxy) -> None:
     world.change_destination(environment="production")
     world.publish(profile_rows(3))

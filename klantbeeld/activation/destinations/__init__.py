@@ -103,6 +103,11 @@ class FileDestination(Protocol):
         ...
 
 
+def is_switched_off(settings: Settings, name: str) -> bool:
+    """Whether a destination is set, and set to be left alone."""
+    return name in settings.destinations and not settings.destination_enabled(name)
+
+
 def open_records(settings: Settings, spec: SyncSpec) -> RecordDestination:
     """The record destination of a sync.
 

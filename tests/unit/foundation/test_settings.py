@@ -70,6 +70,23 @@ def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
         load_settings(home=tmp_path / "home")
 
 
+def test_the_environment_can_switch_a_source_or_destination_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path, "klantbeeld.toml", '[sources.web]\nfolder = "x"\n[destinations.crm]\nkind = "d"'
+    )
+    assert load_settings(home=tmp_path).source_enabled("web")
+    assert load_settings(home=tmp_path).destination_enabled("crm")
+    monkeypatch.setenv("KLANTBEELD_SOURCES__WEB__ENABLED", "false")
+    monkeypatch.setenv("KLANTBEELD_DESTINATIONS__CRM__ENABLED", "false")
+    assert not load_settings(home=tmp_path).source_enabled("web")
+    assert not load_settings(home=tmp_path).destination_enabled("crm")
+    monkeypatch.setenv("KLANTBEELD_SOURCES__WEB__ENABLED", "perhaps")
+    with pytest.raises(SettingsError, match=r"sources\.web\.enabled"):
+        load_settings(home=tmp_path).source_enabled("web")
+
+
 def test_a_source_that_is_not_set_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(home=tmp_path).source("shop", ShopSettings)
