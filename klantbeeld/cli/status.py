@@ -114,8 +114,8 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
             yield _export_line(sync, files.get(sync.sync))
             continue
         yield (
-            f"  {sync.sync:<34} {sync.status:<10} {sync.started_at:%Y-%m-%d %H:%M}: {sync.creates:,} created, {sync.updates:,} "
-            f"changed, {sync.deletes:,} removed, {sync.unchanged:,} unchanged"
+            f"  {sync.sync:<34} {sync.status:<10} {sync.started_at:%Y-%m-%d %H:%M}: "
+            f"{sync.creates:,} created, {sync.updates:,} changed, {sync.deletes:,} removed, {sync.unchanged:,} unchanged"
             + (f", {sync.open_rejected:,} rejected" if sync.open_rejected else "")
             + (f", {sync.unknown:,} unknown" if sync.unknown else "")
             + (f", {sync.held:,} held" if sync.held else "")
