@@ -113,13 +113,23 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
         if sync.sync.startswith(_AUDIENCE):
             yield _export_line(sync, files.get(sync.sync))
             continue
-        yield (
-            f"  {sync.sync:<34} {sync.status:<10} {sync.started_at:%Y-%m-%d %H:%M}: "
-            f"{sync.creates:,} created, {sync.updates:,} changed, {sync.deletes:,} removed, {sync.unchanged:,} unchanged"
-            + (f", {sync.open_rejected:,} rejected" if sync.open_rejected else "")
-            + (f", {sync.unknown:,} unknown" if sync.unknown else "")
-            + (f", {sync.held:,} held" if sync.held else "")
-        )
+        counts = {
+            "created": sync.creates,
+            "changed": sync.updates,
+            "removed": sync.deletes,
+            "unchanged": sync.unchanged,
+        }
+        counts |= {
+            word: number
+            for word, number in (
+                ("rejected", sync.open_rejected),
+                ("unknown", sync.unknown),
+                ("held", sync.held),
+            )
+            if number
+        }
+        told = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+        yield f"  {sync.sync:<34} {sync.status:<10} {sync.started_at:%Y-%m-%d %H:%M}: {told}"
         if sync.message and sync.status not in _GOOD:
             yield f"    {sync.message}"
 
