@@ -25,6 +25,7 @@ class KeptConnectionsEventLog(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._engines: dict[str, sa.Engine] = {}
+        self._known_tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -33,6 +34,12 @@ class KeptConnectionsEventLog(SqliteEventLogStorage):
     ) -> "KeptConnectionsEventLog":
         """Made by Dagster from `dagster.yaml`."""
         return cls(inst_data=inst_data, **config_value)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; asked at nearly every event, and a table stays."""
+        if table_name not in self._known_tables and super().has_table(table_name):
+            self._known_tables.add(table_name)
+        return table_name in self._known_tables
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
