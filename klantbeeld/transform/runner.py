@@ -6,6 +6,7 @@ project again), and every event passes through JSON twice: 29 s for both halves 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,17 @@ _RESULTS = frozenset({"LogModelResult", "LogSeedResult", "LogSnapshotResult", "L
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: whether all went well, and dbt's own words if it could not run."""
+    """How a command ended.
+
+    Attributes:
+        success: Whether all went well.
+        error: dbt's own words if it could not run.
+        model_errors: dbt's own words for each model that could not be built.
+    """
 
     success: bool
     error: str | None
+    model_errors: Mapping[str, str]
 
 
 class Dbt:
@@ -86,25 +94,45 @@ class Dbt:
 
         # What a person reads of a run is made of its results: dbt need not write them down as well.
         flags = ["--log-level", "warn", "--log-level-file", "none"]
-        with self._surroundings():
+        with surroundings(self._project_dir, self._environment):
             ended = dbtRunner(self._manifest, [on_event]).invoke([*flags, *arguments])
         if ended.exception is not None and not isinstance(ended.exception, Exception):
             raise ended.exception
         error = None if ended.exception is None else str(ended.exception)
-        return Outcome(ended.success, error), ended.result
+        return Outcome(ended.success, error, _model_errors(ended.result)), ended.result
 
-    @contextmanager
-    def _surroundings(self) -> Iterator[None]:
-        """What dbt expects to find; afterwards as before, and the warehouse closed."""
-        before = dict(os.environ)
-        os.environ.update(self._environment)
-        try:
-            with chdir(self._project_dir):
-                yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-            _close_warehouse()
+
+@contextmanager
+def surroundings(project_dir: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """What dbt expects to find; afterwards as before, and the warehouse closed.
+
+    Args:
+        project_dir: The project.
+        environment: The variables dbt is run with.
+    """
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with chdir(project_dir):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        _close_warehouse()
+
+
+def _model_errors(result: Any) -> dict[str, str]:
+    """Why models could not be built, by name, in dbt's words.
+
+    What the engine quotes in its messages may be a value of a person: it is left out.
+    """
+    return {
+        ended.node.name: re.sub(r"'[^'\n]*'", "'...'", ended.message)
+        if "Compilation Error" not in ended.message
+        else ended.message
+        for ended in getattr(result, "results", None) or []
+        if ended.status == "error" and ended.message
+    }
 
 
 def _close_warehouse() -> None:

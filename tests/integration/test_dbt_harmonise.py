@@ -61,7 +61,7 @@ def build(world: DbtWorld, command: str, tables: dict[str, list[dict[str, Any]]]
     world.warehouse.unlink(missing_ok=True)
     create_raw_world(world.warehouse, tables)
     done = world.dbt(command, "--select", "staging", "intermediate")
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.success, done.said[-3000:]
 
 
 def test_all_tests_pass_and_the_unknown_code_is_the_only_warning(world: DbtWorld) -> None:

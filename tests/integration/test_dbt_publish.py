@@ -4,13 +4,8 @@ One small world is built once, with dbt's own commands, in a copy of the project
 to it never touches the repository.
 """
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,8 +14,8 @@ import pytest
 
 from demo.world import generate_tables
 from klantbeeld.activation.specs import list_audiences, list_syncs, read_manifest
-from klantbeeld.transform import project
 from klantbeeld.transform.registry import refresh
+from tests.fixtures.dbt_world import DbtWorld
 from tests.fixtures.identity_world import create_true_identity
 from tests.fixtures.raw_world import create_demo_world
 
@@ -29,64 +24,19 @@ pytestmark = pytest.mark.integration
 PERSONS = 400
 
 
-@dataclass(frozen=True)
-class World:
-    """A copy of the dbt project and a warehouse that was built with it."""
-
-    project: Path
-    warehouse: Path
-    target: Path
-
-    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run dbt in the copy."""
-        environment = {
-            **os.environ,
-            "KLANTBEELD_WAREHOUSE_FILE": str(self.warehouse),
-            "DBT_PROJECT_DIR": str(self.project),
-            "DBT_PROFILES_DIR": str(self.project),
-            "DBT_TARGET_PATH": str(self.target),
-            "DBT_LOG_PATH": str(self.target / "logs"),
-            "DBT_INDIRECT_SELECTION": "buildable",
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "klantbeeld.transform", "--no-use-colors", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def query(self, sql: str) -> list[tuple[object, ...]]:
-        """Ask the warehouse."""
-        with duckdb.connect(str(self.warehouse), read_only=True) as con:
-            return con.execute(sql).fetchall()
-
-    def manifest(self) -> dict[str, object]:
-        """dbt's manifest of the last command."""
-        found: dict[str, object] = json.loads((self.target / "manifest.json").read_text())
-        return found
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
     """The whole path from raw tables to audiences, built once."""
-    folder = tmp_path_factory.mktemp("publish")
-    copy = shutil.copytree(
-        project.project_dir(),
-        folder / "dbt_project",
-        ignore=shutil.ignore_patterns("target", "logs"),
-    )
-    built = World(copy, folder / "warehouse.duckdb", folder / "target")
+    built = DbtWorld.create(tmp_path_factory.mktemp("publish"))
     create_demo_world(built.warehouse, PERSONS)
     create_true_identity(built.warehouse, generate_tables(PERSONS, 42)["truth"])
     done = built.dbt("run")
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.success, done.said[-3000:]
     return built
 
 
 @pytest.fixture
-def segment(world: World) -> Iterator[Callable[[str, str], Path]]:
+def segment(world: DbtWorld) -> Iterator[Callable[[str, str], Path]]:
     """Write an audience's file into the copy; it is gone after the test."""
     written: list[Path] = []
 
@@ -103,26 +53,62 @@ def segment(world: World) -> Iterator[Callable[[str, str], Path]]:
     refresh(world.project)
 
 
-def test_the_checks_of_publishing_hold_and_can_fail(world: World) -> None:
-    assert world.dbt("test", "-s", "test_type:singular").returncode == 0
-    member = "(select profile_audience_id from activation.bridge_profile_audiences limit 1)"
+# What is done to the warehouse, and the start of the name of the test that must find it.
+BREAKAGES = {
+    "assert_no_audience_member_without_consent": """
+        update activation.bridge_profile_audiences set contact_point_key = 'of somebody else'
+        where profile_id = (select min(profile_id) from activation.bridge_profile_audiences)
+    """,
+    "profile_measures_labels_are_those_of_the_crm": """
+        update insights.profile_measures set loyalty_tier = 'Platina'
+        where profile_id = (select min(profile_id) from insights.profile_measures)
+    """,
+    "primary_key_profile_measures": """
+        insert into insights.profile_measures from insights.profile_measures limit 1
+    """,
+    "primary_key_int_persons__unioned": """
+        update intermediate.int_persons__unioned set source_key = null
+        where record_id = (select min(record_id) from intermediate.int_persons__unioned)
+    """,
+    "primary_key_int_orders__unioned": """
+        update intermediate.int_orders__unioned set order_id = null
+        where order_id = (select min(order_id) from intermediate.int_orders__unioned)
+    """,
+    "not_negative_int_returns__unioned": """
+        update intermediate.int_returns__unioned set amount = -1
+        where return_id = (select min(return_id) from intermediate.int_returns__unioned)
+    """,
+    "unique_combination_int_contact_points__unioned": """
+        update intermediate.int_contact_points__unioned
+        set (record_id, channel, value_std) = ('somebody', 'email', 'one@example.org')
+        where channel = 'email'
+    """,
+}
+BROKEN_MODELS = ["bridge_profile_audiences", "dim_contact_points", "profile_measures"]
+BROKEN_MODELS += [f"int_{name}__unioned" for name in ("persons", "orders", "returns")]
+BROKEN_MODELS += ["int_contact_points__unioned"]
+
+
+def test_the_checks_of_publishing_hold_and_can_fail(world: DbtWorld) -> None:
+    assert world.dbt("test", "-s", "test_type:singular", *BROKEN_MODELS).success
+    intact = world.warehouse.with_suffix(".intact")
+    shutil.copyfile(world.warehouse, intact)
     with duckdb.connect(str(world.warehouse)) as con:
-        con.execute("create table before as from activation.bridge_profile_audiences")
-        con.execute(f"""
-            update activation.bridge_profile_audiences set contact_point_key = 'of somebody else'
-            where profile_audience_id = {member}
-        """)
-    done = world.dbt("test", "-s", "assert_no_audience_member_without_consent")
-    with duckdb.connect(str(world.warehouse)) as con:
-        con.execute("delete from activation.bridge_profile_audiences")
-        con.execute("insert into activation.bridge_profile_audiences from before")
-        con.execute("drop table before")
-    assert done.returncode != 0
-    assert "Got 1 result" in done.stdout
+        for breakage in BREAKAGES.values():
+            con.execute(breakage)
+    world.dbt("test", "-s", *BROKEN_MODELS)
+    intact.replace(world.warehouse)
+    found = {
+        name
+        for result in world.artifact("run_results")["results"]
+        for name in BREAKAGES
+        if result["status"] in ("fail", "warn") and f".{name}" in result["unique_id"]
+    }
+    assert found == set(BREAKAGES)
 
 
 def test_every_record_is_in_one_profile_and_every_profile_says_where_its_values_come_from(
-    world: World,
+    world: DbtWorld,
 ) -> None:
     records, profiles = world.query(
         "select count(*), count(distinct profile_id) from marts.bridge_profile_records"
@@ -139,7 +125,7 @@ def test_every_record_is_in_one_profile_and_every_profile_says_where_its_values_
     assert disagreeing == [(0,)]
 
 
-def test_every_crm_contact_gets_a_row_with_the_labels_of_the_crm(world: World) -> None:
+def test_every_crm_contact_gets_a_row_with_the_labels_of_the_crm(world: DbtWorld) -> None:
     contacts = world.query("select count(*) from raw_crm.contacts")
     assert world.query("select count(*) from activation.sync_crm__customer_profiles") == contacts
     (spec,) = list_syncs(read_manifest(world.target / "manifest.json"))
@@ -157,7 +143,7 @@ def test_every_crm_contact_gets_a_row_with_the_labels_of_the_crm(world: World) -
     assert isinstance(revenue, Decimal)
 
 
-def test_the_audiences_are_shaped_as_their_meta_says(world: World) -> None:
+def test_the_audiences_are_shaped_as_their_meta_says(world: DbtWorld) -> None:
     audiences = list_audiences(read_manifest(world.target / "manifest.json"))
     assert len(audiences) == 5
     for audience in audiences:
@@ -175,15 +161,14 @@ def test_the_audiences_are_shaped_as_their_meta_says(world: World) -> None:
         assert rows != 0
 
 
-def test_a_hooks_refs_are_parents_of_the_audience(world: World) -> None:
-    parents = world.manifest()["parent_map"]
-    assert isinstance(parents, dict)
+def test_a_hooks_refs_are_parents_of_the_audience(world: DbtWorld) -> None:
+    parents = world.artifact("manifest")["parent_map"]
     for name in ("dim_contact_points", "dim_profiles", "profile_measures"):
         assert f"model.klantbeeld.{name}" in parents["model.klantbeeld.seg_lapsed_loyal_members"]
 
 
 def test_adding_an_audience_is_adding_one_file(
-    world: World, segment: Callable[[str, str], Path]
+    world: DbtWorld, segment: Callable[[str, str], Path]
 ) -> None:
     segment(
         "everybody",
@@ -195,7 +180,7 @@ def test_adding_an_audience_is_adding_one_file(
         con.execute("create table segments.seg_given_up as select 1 as profile_id")
         con.execute("create table activation.audience_given_up as select 1 as profile_id")
     done = world.dbt("build", "-s", "seg_everybody+", "--exclude-resource-type", "unit_test")
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.success, done.said[-3000:]
     shaped = world.query("""
         select count(*)
         from activation.audience_everybody as shaped
@@ -222,7 +207,7 @@ def test_adding_an_audience_is_adding_one_file(
 
 
 def test_wrong_audiences_are_refused_by_name(
-    world: World, segment: Callable[[str, str], Path]
+    world: DbtWorld, segment: Callable[[str, str], Path]
 ) -> None:
     wrong = {
         "wrong_column": ("'columns': ['email', 'birth_date']", ["'birth_date' is not approved"]),
@@ -241,19 +226,19 @@ def test_wrong_audiences_are_refused_by_name(
             select profile_id from {{ ref('dim_profiles') }}""",
         )
     done = world.dbt("run", "-s", *(f"seg_{name}" for name in wrong))
-    assert done.returncode != 0
+    assert not done.success
     for name, (_, words) in wrong.items():
-        assert f"models/segments/seg_{name}.sql" in done.stdout
+        assert f"models/segments/seg_{name}.sql" in done.said
         for word in words:
-            assert word in done.stdout
-    assert "email, first_name, infix" in done.stdout, "the error says what is allowed"
+            assert word in done.said
+    assert "email, first_name, infix" in done.said, "the error says what is allowed"
     assert world.query("""
         select count(*) from information_schema.tables
         where table_name like 'audience_wrong%' or table_name like 'audience_no%'
     """) == [(0,)]
 
 
-def test_a_typing_error_in_survivorship_is_found_before_any_sql_runs(world: World) -> None:
+def test_a_typing_error_in_survivorship_is_found_before_any_sql_runs(world: DbtWorld) -> None:
     file = world.project / "dbt_project.yml"
     text = file.read_text()
     try:
@@ -261,6 +246,6 @@ def test_a_typing_error_in_survivorship_is_found_before_any_sql_runs(world: Worl
         done = world.dbt("parse")
     finally:
         file.write_text(text)
-    assert done.returncode != 0
-    assert "'initials' has the unknown rule 'most_compleet'" in done.stdout
-    assert "most_complete" in done.stdout
+    assert not done.success
+    assert "'initials' has the unknown rule 'most_compleet'" in done.said
+    assert "most_complete" in done.said
