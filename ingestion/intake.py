@@ -2,8 +2,8 @@
 
     with Intake(...) as intake:
         intake.resource(table, read)      # dlt resource: read -> validate -> what is to be loaded
-        ... dlt extracts ...              # cursors move in dlt's state, which is loaded with the
-        rows intake.detach()                   # the build is dlt's now
+        ... dlt extracts ...              # cursors move in dlt's state, loaded with the rows
+        intake.detach()                   # the build is dlt's now
 
 A reader is a function `read(load: TableLoad)`. It asks `load.since` where to begin, hands over what
 it finds (`load.rows.add_rows`, `add_documents`, `delete`, `keep_only`) and may keep something for

@@ -3,9 +3,9 @@
 Everything here is SQL over Arrow, a batch at a time; no Python touches a row.
 
     batch (rows, documents or lines) -> typed, each row with its problem or none
-    finish: problems -> quarantine;  same key twice -> the latest;  same as in the raw table ->
-    unchanged
-            the rest, and the keys that are gone, -> dlt
+    finish: problems -> quarantine; same key twice -> the latest;
+            same as in the raw table -> unchanged;
+            the rest, and the keys that are gone -> dlt
 
 dlt cannot do this itself: a null key fails its load and every later one, `discard_row` leaves no
 trace, and it compares nothing with what is already there.

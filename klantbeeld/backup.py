@@ -21,7 +21,13 @@ from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.control.store import SCHEMA_REVISION, raise_epoch
 from klantbeeld.control.tables import versions
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.files import atomic_file, file_digest, private_dir
+from klantbeeld.files import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    atomic_file,
+    file_digest,
+    private_dir,
+)
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse.lock import run_lock
 
@@ -122,6 +128,8 @@ def restore_backup(settings: Settings, source: Path, *, force: bool = False) -> 
             Path(f"{settings.paths.control_db}{suffix}").unlink(missing_ok=True)
         for name in _FOLDERS:
             shutil.rmtree(home / name, ignore_errors=True)
+        for path in unpacked.rglob("*"):
+            path.chmod(PRIVATE_FOLDER if path.is_dir() else PRIVATE_FILE)
         for child in unpacked.iterdir():
             if child.name != _MANIFEST:
                 child.replace(home / child.name)

@@ -106,7 +106,6 @@ class Paths:
         self.versions_dir = home / "versions"
         self.landing_dir = home / "landing"
         self.models_dir = home / "models"
-        self.exports_dir = home / "exports"
         self.reports_dir = home / "reports"
         self.dagster_dir = home / "dagster"
         self.dbt_dir = home / "dbt"

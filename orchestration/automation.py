@@ -14,10 +14,14 @@ from typing import Any
 
 import dagster as dg
 
+from klantbeeld.control import open_control
 from klantbeeld.settings import load_settings
+from klantbeeld.warehouse import Warehouse
 from klantbeeld.warehouse.lock import lock_holder
 from orchestration.assets.publish import PUBLISHED_VERSION
+from orchestration.assets.send import waiting_sends
 from orchestration.assets.training import CANDIDATE_MODEL, CURRENT_MODEL
+from orchestration.manifest import read_manifest
 
 # What `dg.define_asset_job` returns; Dagster does not export its type.
 Job = Any
@@ -83,8 +87,9 @@ def send_job() -> Job:
 
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
-    """The three schedules, stopped until somebody switches them on."""
+    """The schedules, stopped until somebody switches them on."""
     return [
+        _send_schedule(),
         _schedule("incremental_schedule", "incremental_job", "7 * * * *", "Every hour."),
         _schedule(
             "full_schedule", "full_job", "30 2 * * *", "Every night, after the day's last file."
@@ -109,6 +114,31 @@ def _schedule(name: str, job: str, cron: str, description: str) -> dg.ScheduleDe
         if holder is not None:
             return dg.SkipReason(f"A run is in progress: {holder.get('purpose', 'unknown')}.")
         return dg.RunRequest()
+
+    return schedule
+
+
+def _send_schedule() -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="send_schedule",
+        job_name="send_job",
+        cron_schedule="37 * * * *",
+        execution_timezone=load_settings().time_zone,
+        description="Every hour: what could not be delivered is tried again.",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+    )
+    def schedule() -> dg.RunRequest | dg.SkipReason:
+        settings = load_settings()
+        if lock_holder(settings.paths.lock_file) is not None:
+            return dg.SkipReason("A run is in progress.")
+        control = open_control(settings)
+        try:
+            waiting = waiting_sends(read_manifest(settings), control, Warehouse(settings, control))
+        finally:
+            control.close()
+        if not waiting:
+            return dg.SkipReason("Nothing waits to be sent.")
+        return dg.RunRequest(asset_selection=waiting)
 
     return schedule
 

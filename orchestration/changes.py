@@ -95,7 +95,9 @@ def current_fingerprint(settings: Settings, control: ControlPlane) -> dict[str, 
         "business_date": Clock(settings).business_date().isoformat(),
         "dbt_project": project_digest(),
         "linkage_model": str(model),
-        "linkage_code": _digest_of(_REPOSITORY / "klantbeeld" / "identity", ("*.py", "*.json")),
+        "linkage_code": _digest_of(
+            _REPOSITORY / "klantbeeld" / "identity", ("*.py", "*.json", "*.txt")
+        ),
         "decisions": "; ".join(decisions),
         "settings": hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16],
     }

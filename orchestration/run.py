@@ -246,10 +246,15 @@ def _collect(result: "dg.ExecuteInProcessResult", progress: Progress) -> None:
             message = evaluation.description or "this check blocks the publish"
             progress.problem("check", what, message, "failed")
     for event in result.all_events:
-        # A step that only says that its check failed has been named above, by the check.
-        if event.is_step_failure and "DagsterAssetCheckFailedError" not in _words(event):
-            progress.problem("step", str(event.step_key), _words(event), "failed")
-    if not result.success and not any(p.severity == "failed" for p in progress.problems):
+        if not event.is_step_failure:
+            continue
+        words = _words(event)
+        # A step that only says that its check failed has been named above, by the check; a send has
+        # said itself what it could not deliver.
+        told = any(problem.message == words for problem in progress.problems)
+        if not told and "DagsterAssetCheckFailedError" not in words:
+            progress.problem("step", str(event.step_key), words, "failed")
+    if not result.success and not any(event.is_step_failure for event in result.all_events):
         failure = next((e for e in result.all_events if e.is_run_failure), None)
         message = failure.message if failure and failure.message else "it ended without a reason"
         progress.problem("run", result.job_def.name, message, "failed")

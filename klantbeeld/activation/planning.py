@@ -371,22 +371,6 @@ def whole_rows(
     return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows}
 
 
-def distinct_values(
-    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, column: str
-) -> list[Any]:
-    """The distinct values of a column among the rows that will be written."""
-    rows = connection.execute(
-        f"""
-        select distinct model.{quoted(column)}
-        from {spec.relation} as model
-        inner join _sync_plan
-            on _sync_plan.destination_key = cast(model.{quoted(spec.key)} as varchar)
-        where not _sync_plan.is_restamp and model.{quoted(column)} is not null
-        """
-    ).fetchall()
-    return [value for (value,) in rows]
-
-
 def _selected(connection: duckdb.DuckDBPyConnection, spec: SyncSpec, columns: list[str]) -> str:
     types = relation_types(connection, spec.relation)
     selected = ""

@@ -12,8 +12,7 @@ from klantbeeld.status import ExportStatus, StatusReport, SyncStatus, read_statu
 _HEADLINES = {
     "marts.dim_profiles": "profiles",
     "marts.bridge_profile_records": "records",
-    "marts.fct_orders": "orders",
-    "marts.fct_interactions": "interactions",
+    "marts.dim_contact_points": "contact points",
 }
 _GOOD = {"synced", "unchanged", "written"}
 _AUDIENCE = "audience_"
@@ -83,7 +82,7 @@ def _profiles(report: StatusReport) -> Iterable[str]:
     yield ""
     yield "Published"
     for text, rows in found:
-        yield f"  {text:<12} {rows:>10,}"
+        yield f"  {text:<14} {rows:>8,}"
     quality = report.linkage.quality if report.linkage else None
     if quality is not None:
         shown = ", ".join(f"{name.replace('_', ' ')} {quality[name]:.3f}" for name in _QUALITY)

@@ -34,8 +34,7 @@ def environment(settings: Settings, warehouse_file: Path, state_dir: Path) -> di
     Args:
         settings: The home's settings.
         warehouse_file: The DuckDB file that models are built in.
-        state_dir: Where dbt keeps its target and logs; the parse cache in it makes the next start
-        fast.
+        state_dir: Where dbt keeps its target and logs; its parse cache makes the next start fast.
     """
     project = str(project_dir())
     return {

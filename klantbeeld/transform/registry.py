@@ -4,9 +4,8 @@ dbt cannot infer the dependencies of a model that discovers others while it runs
 written from what is on disk, at the start of every run and by `make dev`:
 
 * `macros/generated/registry.sql`: which harmonised models exist for each entity of the standard
-model
-  (`models/intermediate/<source>/int_<source>__<entity>.sql`), for the unions, and which audiences
-  (`models/segments/seg_<audience>.sql`), for who is in which;
+  model (`models/intermediate/<source>/int_<source>__<entity>.sql`), for the unions, and which
+  audiences (`models/segments/seg_<audience>.sql`), for who is in which;
 * the contract of the carried columns in `models/marts/_marts__models.yml`, from the one list
   `vars: carried_columns:` in `dbt_project.yml`.
 """

@@ -6,13 +6,12 @@ One set of assets around the whole project. The identity tables are dbt sources 
 so Dagster splits the step in two by itself, before and after the link stage, and dbt starts twice a
 run.
 
-raw_<source>, meta.run_context -> staging -> intermediate -> (identity) -> marts -> insights ->
-segments
--> activation
+raw_<source>, meta.run_context -> staging -> intermediate -> (identity) -> marts
+-> insights -> segments -> activation
 """
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
@@ -266,14 +265,10 @@ def _tell_tests(
 
 
 def _failure(failed: list[str], outcome: Outcome) -> str:
-    if failed:
-        return "dbt: " + ", ".join(sorted(set(failed))) + " failed; see the checks of these models"
+    told = [f"{name}: {why.strip()}" for name, why in sorted(outcome.model_errors.items())]
+    tests = sorted(set(failed) - set(outcome.model_errors))
+    if tests:
+        told.append("failed tests: " + ", ".join(tests) + "; see the checks of their models")
+    if told:
+        return "\n".join(told)
     return f"dbt could not run: {(outcome.error or 'it did not say why')[-2000:]}"
-
-
-def models_by_stage(manifest: Manifest) -> dict[str, list[Node]]:
-    """The models of each schema."""
-    found: dict[str, list[Node]] = defaultdict(list)
-    for node in models(manifest):
-        found[str(node["schema"])].append(node)
-    return dict(found)

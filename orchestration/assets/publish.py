@@ -27,8 +27,7 @@ from orchestration.results import Result
 
 PUBLISHED_VERSION = dg.AssetKey(["warehouse", "published_version"])
 RUN_CONTEXT = dg.AssetKey(["meta", "run_context"])
-# Written when a whole run begins to build and read when it publishes: what the version was built
-# from.
+# Written when a whole run begins to build, read when it publishes: what a version was built from.
 _BUILDING = "meta.building"
 
 

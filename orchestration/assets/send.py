@@ -143,6 +143,8 @@ def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
     message = str(getattr(report, "message", "") or report.status)
     if report.status == "failed":
         progress().done("send", name, counts, seconds, status="failed")
+        # The version is published and other sends went out: what is left waits for the next run.
+        progress().problem("send", name, message, "attention")
         raise dg.Failure(description=message, metadata=dict(counts), allow_retries=False)
     good = report.status in (*GOOD, OFF)
     status = "done" if good else "attention"

@@ -90,6 +90,7 @@ def test_a_backup_comes_back_in_an_empty_home(tmp_path: Path) -> None:
     assert restored.home_key() == settings.home_key()
     assert open_control(restored).value("home_id") == control.value("home_id")
     assert (other / "landing" / "pos" / "receipts.csv").read_text() == "a;b\n"
+    assert all(path.stat().st_mode & 0o077 == 0 for path in other.rglob("*"))
     # The warehouse is not in a backup: what cannot be read is not called current.
     assert Warehouse(restored, open_control(restored)).current() is None
 

@@ -99,7 +99,7 @@ def test_jobs_and_schedules(definitions: dg.Definitions) -> None:
         "full_job", "incremental_job", "load_job", "build_job", "send_job", "training_job",
     }  # fmt: skip
     schedules = {schedule.job_name: schedule for schedule in repository.schedule_defs}
-    assert set(schedules) == {"incremental_job", "full_job", "training_job"}
+    assert set(schedules) == {"incremental_job", "full_job", "send_job", "training_job"}
     assert {s.execution_timezone for s in schedules.values()} == {"Europe/Amsterdam"}
     # Somebody switches them on: a UI that is opened to look must not begin to work.
     assert all(s.default_status is dg.DefaultScheduleStatus.STOPPED for s in schedules.values())
