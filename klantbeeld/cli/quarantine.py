@@ -66,7 +66,6 @@ def list_rows(source: str | None, status: str, limit: int, as_json: bool) -> Non
 def replay(source: str | None) -> int:
     """Try the open rows again, with the rules of today; what is good is loaded."""
     from ingestion.pipelines import replay_quarantine
-
     from klantbeeld.warehouse import Warehouse
 
     settings = load_settings()
