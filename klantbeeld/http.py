@@ -14,12 +14,13 @@ The rules, in the order in which a request meets them:
 * the host is resolved once per connection and the socket goes to the address that was checked, so
   a name cannot change its address in between; addresses that are not public are refused unless
   ``allow_private_addresses`` is set, and plain ``http://`` works towards such addresses only;
-* TLS certificates are verified, and no argument switches that off;
+* TLS certificates are verified, against `tls_ca_file` if that is set, and no argument switches
+  that off;
 * connecting, each read and the whole answer have time limits, and an answer has a largest size;
 * requests that may be repeated are repeated after 429, 5xx and transport failures, with exponential
   back-off and jitter or as long as ``Retry-After`` asks; others only when the server said it did
   not take them (429) or was never reached;
-* errors say method, host and status; never a path, a query, a header or a body.
+* errors and logs say method, host and status; never a path, a query, a header or a body.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.settings import Settings
 
 logger = logging.getLogger(__name__)
+# Its debug lines hold each request's path and query, and those may hold a key that is personal.
+logging.getLogger("urllib3").setLevel(logging.INFO)
 
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = "klantbeeld"
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class HttpError(KlantbeeldError, requests.RequestException):
@@ -176,7 +180,7 @@ def session(
     """Make a session for one system.
 
     Args:
-        settings: Decides whether private addresses may be reached.
+        settings: Decide whether private addresses may be reached, and whose certificates count.
         base_url: The system's address; the session then refuses every other origin.
         token_provider: Where the bearer token comes from, if the system wants one.
         timeout: Seconds to connect, and between two reads.
@@ -199,6 +203,8 @@ def session(
         rng=rng or random.Random(),  # noqa: S311 - jitter, no secret
     )
     made.headers.update(headers or {})
+    if settings.tls_ca_file is not None:
+        made.verify = str(settings.tls_ca_file)
     return made
 
 
@@ -349,7 +355,7 @@ class GuardedSession(requests.Session):
             TransportError: No complete answer came.
             AuthenticationFailed: 401 to a fresh token as well.
             AddressRefused: The address or the origin is not allowed.
-        RedirectRefused: The answer is a redirect.
+            RedirectRefused: The answer is a redirect.
             ResponseTooLarge: The answer is over the limit.
         """
         method = request.method or "GET"
@@ -558,9 +564,16 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = _embedded(ip) or ip
     return ip.is_global and not ip.is_multicast
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a gateway would make of it: mapped, 6to4 or NAT64."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 class _AddressNotAllowed(Urllib3Error):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -129,11 +129,13 @@ class Settings(BaseSettings):
     default_country: str = Field("NL", pattern=r"^[A-Z]{2}$")
     as_of_file: Path | None = None
     allow_private_addresses: bool = False
+    tls_ca_file: FilePath | None = Field(None, description="PEM file of your own authorities")
     config: Path | None = None
     failpoint: str | None = None
     warehouse_file: Path | None = None
-    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    destinations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # They hold secrets as they were written: no log of the settings may show them.
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
+    destinations: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
     demo: DemoSettings = DemoSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     identity: IdentitySettings = IdentitySettings()

@@ -126,7 +126,7 @@ class _SyncRun:
                 destination,
                 lambda keys: planning.whole_rows(connection, self._spec, keys),
             )
-            size = self._settings.activation.batch_size
+            size = min(self._settings.activation.batch_size, destination.largest_batch)
             delivery.resolve(size)
             plan = self._plan(connection)
             if self._is_held(plan):

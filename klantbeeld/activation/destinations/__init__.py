@@ -7,7 +7,8 @@ file (`FileDestination`). What is sent, when, and what is remembered of it is no
 business.
 
 Adding one: a file here with a settings class and a class with the methods below, and a line in
-`RECORDS` or `FILES`. The destination's `kind` in the settings picks it.
+`RECORDS` or `FILES`; or, from a package of its own, an entry point of the group
+`klantbeeld.destinations`. The destination's `kind` in the settings picks it.
 
     [destinations.crm] kind = "dataverse" -> dataverse.Dataverse
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from klantbeeld.errors import KlantbeeldError
@@ -32,6 +34,9 @@ FILES = {
     "hashed_audience": "klantbeeld.activation.destinations.hashed_audience:HashedAudience",
 }
 
+# The group in which other packages name their kinds: `<kind> = "package.module:Class"`.
+ENTRY_POINTS = "klantbeeld.destinations"
+
 # The outcome of an update whose row the destination does not have.
 MISSING = "missing"
 
@@ -41,9 +46,19 @@ class RowRefused(KlantbeeldError):
 
 
 class RecordDestination(Protocol):
-    """A system that takes rows and answers for each."""
+    """A system that takes rows and answers for each.
+
+    Attributes:
+        traffic: What was sent so far, for reports.
+        largest_batch: Rows that `write` takes at once, at most.
+        is_readable: Whether `read` can tell what is there; if not, it finds nothing.
+        is_idempotent: Whether an operation that is sent twice takes effect once.
+    """
 
     traffic: Traffic
+    largest_batch: int
+    is_readable: bool
+    is_idempotent: bool
 
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the sync with what the system has, before anything is written.
@@ -114,7 +129,7 @@ def open_records(settings: Settings, spec: SyncSpec) -> RecordDestination:
     Raises:
         KlantbeeldError: It is not set, of another kind, or bound to another environment.
     """
-    make = _load(settings, spec.destination, RECORDS)
+    make = _load(settings, spec.destination, RECORDS, "encode")
     return cast(RecordDestination, make(settings, spec))
 
 
@@ -124,11 +139,21 @@ def open_files(settings: Settings, spec: AudienceSpec) -> FileDestination:
     Raises:
         KlantbeeldError: It is not set, of another kind, or bound to another environment.
     """
-    make = _load(settings, spec.destination, FILES)
+    make = _load(settings, spec.destination, FILES, "select")
     return cast(FileDestination, make(settings, spec))
 
 
-def _load(settings: Settings, name: str, known: Mapping[str, str]) -> Callable[..., Any]:
+def _load(
+    settings: Settings, name: str, built_in: Mapping[str, str], method: str
+) -> Callable[..., Any]:
+    """The class of a destination: one of ours, or else an entry point's.
+
+    Args:
+        settings: The home's settings.
+        name: The destination's name in them.
+        built_in: `module:Class` by kind.
+        method: What tells a destination of this use from one of the other.
+    """
     values = settings.destinations.get(name)
     if values is None:
         raise KlantbeeldError(
@@ -136,14 +161,27 @@ def _load(settings: Settings, name: str, known: Mapping[str, str]) -> Callable[.
             f"Add a section [destinations.{name}] with kind, environment and the rest.",
         )
     kind = str(values.get("kind"))
-    if kind not in known:
+    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    known = found | RECORDS | FILES
+    made = _import(kind, known[kind]) if kind in known else None
+    if made is None or not hasattr(made, method):
+        fit = sorted(set(built_in) | (set(found) - set(RECORDS) - set(FILES)))
         raise KlantbeeldError(
-            f"destinations.{name}.kind is {kind!r}",
-            f"Expected for this use: {', '.join(sorted(known))}.",
+            f"destinations.{name}.kind is {kind!r}", f"Expected for this use: {', '.join(fit)}."
         )
     check_environment(settings, name, values.get("environment"))
-    module, _, attribute = known[kind].partition(":")
-    return cast(Callable[..., Any], getattr(import_module(module), attribute))
+    return made
+
+
+def _import(kind: str, path: str) -> Callable[..., Any]:
+    module, _, attribute = path.partition(":")
+    try:
+        return cast(Callable[..., Any], getattr(import_module(module), attribute))
+    except (ImportError, AttributeError) as error:
+        raise KlantbeeldError(
+            f"the kind {kind!r} of destination cannot be loaded from {path}: {error}",
+            "Install what it needs, or correct the package that brings it.",
+        ) from None
 
 
 def check_environment(settings: Settings, name: str, environment: object) -> None:

@@ -22,7 +22,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from requests.structures import CaseInsensitiveDict
 
 from klantbeeld.activation.destinations import MISSING, RowRefused
@@ -67,7 +67,7 @@ class DataverseSettings(DestinationSettings):
     kind: Literal["dataverse"]
     base_url: str
     client_id: str
-    client_secret: str
+    client_secret: SecretStr
     token_url: str | None = None
     scope: str | None = None
     timeout_seconds: float = Field(120, gt=0, description="silence after which a request ends")
@@ -106,6 +106,10 @@ class Attribute:
 class Dataverse:
     """One entity set of one CRM, as the destination of one sync."""
 
+    largest_batch = 1_000
+    is_readable = True
+    is_idempotent = True
+
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
         own = settings.destination(spec.destination, DataverseSettings)
         self._base = own.base_url.rstrip("/") + "/"
@@ -119,7 +123,7 @@ class Dataverse:
                 settings,
                 token_url=own.token_url or f"{parts.scheme}://{parts.netloc}/token",
                 client_id=own.client_id,
-                client_secret=own.client_secret,
+                client_secret=own.client_secret.get_secret_value(),
                 scope=own.scope,
             ),
             timeout=(5, own.timeout_seconds),

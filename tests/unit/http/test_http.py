@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from klantbeeld.errors import SettingsError
 from klantbeeld.http import (
     AddressRefused,
     AuthenticationFailed,
@@ -68,9 +75,41 @@ class Server:
         self.url = f"http://127.0.0.1:{self._httpd.server_port}/"
         threading.Thread(target=self._httpd.serve_forever, args=(0.01,), daemon=True).start()
 
+    def with_tls(self, certificate: Path, key: Path) -> str:
+        """From now on with TLS; returns the address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._httpd.socket = context.wrap_socket(self._httpd.socket, server_side=True)
+        return f"https://localhost:{self._httpd.server_port}/"
+
     def close(self) -> None:
         self._httpd.shutdown()
         self._httpd.server_close()
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that no authority vouches for, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, key_file
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
@@ -305,14 +344,13 @@ def test_other_schemes_are_refused(settings: Settings, url: str) -> None:
 def test_which_addresses_are_public() -> None:
     private = ["10.0.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "0.0.0.0", "100.64.0.1"]
     private += ["::1", "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "224.0.0.1", "ff02::1"]
+    private += ["64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "2002:0a00:0001::1"]
     assert not any(_is_public(address) for address in private)
     assert _is_public("93.184.215.14")
     assert _is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
 
 
 def test_verification_cannot_be_switched_off(settings: Settings) -> None:
-    import ssl
-
     http = session(settings)
     http.verify = False
     seen: list[Any] = []
@@ -333,6 +371,44 @@ def test_verification_cannot_be_switched_off(settings: Settings) -> None:
         http.get("https://127.0.0.1/", verify=False)
     assert seen == [True]
     assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_certificate_of_nobody_we_know_is_refused_until_its_authority_is_set(
+    tmp_path: Path, server: Server
+) -> None:
+    certificate, key = self_signed(tmp_path)
+    server.answers = [answer(200, b"{}")]
+    url = server.with_tls(certificate, key)
+    once = RetryPolicy(attempts=1)
+    doubtful = load_settings(home=tmp_path, allow_private_addresses=True)
+    with pytest.raises(TransportError, match="certificate of localhost could not be verified"):
+        session(doubtful, retry=once).post(url, data=b"geheim")
+    assert server.seen == []
+    known = load_settings(home=tmp_path, allow_private_addresses=True, tls_ca_file=certificate)
+    assert session(known, retry=once).post(url).status_code == 200
+    with pytest.raises(TransportError, match=r"certificate of 127\.0\.0\.1"):
+        session(known, retry=once).post(url.replace("localhost", "127.0.0.1"))
+    with pytest.raises(SettingsError, match="tls_ca_file"):
+        load_settings(home=tmp_path, tls_ca_file=tmp_path / "absent.pem")
+
+
+def test_no_log_line_tells_a_secret_a_path_or_a_query(
+    settings: Settings, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    http = session(
+        settings,
+        base_url=server.url,
+        token_provider=credentials(settings, server),
+        sleep=lambda _: None,
+    )
+    server.answers = [token_answer("een-token"), answer(503), answer(200, b"lotte@voorbeeld")]
+    assert http.get(server.url + "people/lotte?phone=0612345678").ok
+    with pytest.raises(AddressRefused):
+        http.get("https://elders.example/people/lotte?phone=0612345678")
+    assert "again in" in caplog.text, "what happened is told all the same"
+    for told in ("een-token", "zeer-geheim", "lotte", "0612345678"):
+        assert told not in caplog.text
 
 
 def test_the_environments_proxies_are_ignored(
