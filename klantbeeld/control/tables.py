@@ -4,6 +4,7 @@ SQLAlchemy Core, so that the same definitions serve SQLite and PostgreSQL. Times
 here needs a migration beside it (`migrations/versions/`); a test compares the two.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,6 +98,77 @@ former_profile_records = sa.Table(
     sa.Column("record_id", _text(512), primary_key=True),
     comment="The records an id had when it was merged or retired; it may be revived for those.",
 )
+
+
+@dataclass(frozen=True)
+class IdLedger:
+    """The four tables that lasting ids of one kind are kept in."""
+
+    ids: sa.Table
+    events: sa.Table
+    members: sa.Table
+    former: sa.Table
+
+
+def _id_ledger(entity: str, plural: str, member: str, members: str) -> IdLedger:
+    """The ledger of another kind of thing, shaped as that of profiles.
+
+    Its columns answer to the keys of the profile tables, so that one piece of code serves them all.
+    """
+
+    def entity_id(name: str = "", **options: Any) -> sa.Column[str]:
+        key = f"{name}profile_id"
+        return sa.Column(f"{name}{entity}_id", _text(32), key=key, **options)
+
+    def member_id() -> sa.Column[str]:
+        return sa.Column(member, _text(512), key="record_id", primary_key=True)
+
+    return IdLedger(
+        ids=sa.Table(
+            f"{entity}_ids",
+            metadata,
+            entity_id(primary_key=True),
+            sa.Column("number", sa.BigInteger, nullable=False, unique=True),
+            sa.Column("status", _text(16), nullable=False),  # active | merged | retired | erased
+            sa.Column("resolves_to", _text(32)),
+            sa.Column("issued_version", _text(64), nullable=False),
+            sa.Column("issued_at", UtcDateTime, nullable=False),
+            comment=f"Every {entity} id ever issued.",
+        ),
+        events=sa.Table(
+            f"{entity}_id_events",
+            metadata,
+            sa.Column(
+                "event_id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True
+            ),
+            sa.Column("version_id", _text(64), nullable=False),
+            entity_id(nullable=False, index=True),
+            sa.Column("event", _text(16), nullable=False),
+            entity_id("other_"),
+            sa.Column("at", UtcDateTime, nullable=False),
+            comment=f"What happened to the ids of {plural}.",
+        ),
+        members=sa.Table(
+            members,
+            metadata,
+            member_id(),
+            entity_id(nullable=False, index=True),
+            sa.Column("version_id", _text(64), nullable=False),
+            comment=f"The official membership of {plural}, as it was last published.",
+        ),
+        former=sa.Table(
+            f"former_{members}",
+            metadata,
+            entity_id(primary_key=True),
+            member_id(),
+            comment=f"The members of {plural} whose id was merged or retired.",
+        ),
+    )
+
+
+PROFILE_LEDGER = IdLedger(profile_ids, profile_id_events, profile_records, former_profile_records)
+COMPANY_LEDGER = _id_ledger("company", "companies", "record_id", "company_records")
+HOUSEHOLD_LEDGER = _id_ledger("household", "households", "profile_id", "household_profiles")
 
 linkage_models = sa.Table(
     "linkage_models",

@@ -7,6 +7,9 @@ The rule: greedily over (id, cluster), most shared records first, then the oldes
 cluster and each cluster to one id. A cluster that is left over takes back an id that was merged or
 retired, if all its known records were that id's; otherwise it gets a new one. Ids become official
 when their version is published, so that a run which is killed and repeated hands out the same ones.
+
+Companies and households get their ids in the same way (`id_spaces`). What is said here of profiles
+and records is then said of companies and their records, of households and their profiles.
 """
 
 import hashlib
@@ -22,44 +25,38 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from klantbeeld.control import ControlPlane
-from klantbeeld.control.tables import (
-    former_profile_records,
-    home,
-    profile_id_events,
-    profile_ids,
-    profile_records,
-)
+from klantbeeld.control.tables import home
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity.id_spaces import PROFILES, IdSpace
 
 Ints = NDArray[np.int64]
 Numbers = NDArray[np.uint64]
 
-PREFIX: Final = "P"
 EPOCH_BITS: Final = 8
 COUNTER_BITS: Final = 64 - EPOCH_BITS
 _ALPHABET: Final = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", dtype=np.uint8)
 _ROUNDS: Final = 6
 _CHUNK: Final = 20_000
-STATE_KEY: Final = "identity_state"
 EVENTS: Final = ("created", "merged", "split", "revived", "retired")
 
 
-def render_ids(numbers: Numbers, key: bytes) -> NDArray[np.object_]:
-    """Profile ids for numbers: a keyed one-to-one scramble of 64 bits, in Crockford's base 32.
+def render_ids(numbers: Numbers, key: bytes, space: IdSpace = PROFILES) -> NDArray[np.object_]:
+    """Ids for numbers: a keyed one-to-one scramble of 64 bits, in Crockford's base 32.
 
     Args:
         numbers: The numbers of the ids; the epoch is in their highest 8 bits.
         key: The home's secret, so that ids say nothing of order or amount.
+        space: What the ids are of.
 
     Returns:
-        `P` and 13 characters each.
+        A letter (`P` for profiles) and 13 characters each.
     """
     values = np.asarray(numbers, dtype=np.uint64)
     mask = np.uint64(0xFFFFFFFF)
     left, right = values >> np.uint64(32), values & mask
     # A balanced Feistel network is one-to-one whatever its round function does.
     for number in range(_ROUNDS):
-        secret = hashlib.sha256(key + b"profile id" + bytes([number])).digest()
+        secret = hashlib.sha256(key + f"{space.name} id".encode() + bytes([number])).digest()
         add, multiply, again = (
             np.uint64(int.from_bytes(secret[start : start + 8], "little") | 1)
             for start in (0, 8, 16)
@@ -69,7 +66,7 @@ def render_ids(numbers: Numbers, key: bytes) -> NDArray[np.object_]:
         left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
     scrambled = (left << np.uint64(32)) | right
     text = np.empty((len(values), 14), dtype=np.uint8)
-    text[:, 0] = ord(PREFIX)
+    text[:, 0] = ord(space.prefix)
     for place in range(13):
         digit = (scrambled >> np.uint64(5 * (12 - place))) & np.uint64(31)
         text[:, 1 + place] = _ALPHABET[digit.astype(np.intp)]
@@ -118,22 +115,24 @@ class IdCounts:
     known_records: int
 
 
-def read_history(control: ControlPlane) -> IdHistory:
+def read_history(control: ControlPlane, space: IdSpace = PROFILES) -> IdHistory:
     """Read the ids and memberships of the control plane, in bulk."""
+    ids, members, former = space.ledger.ids.c, space.ledger.members.c, space.ledger.former.c
+    profile_id = "profile_id"
     queries = {
         "ids": sa.select(
-            profile_ids.c.profile_id,
-            profile_ids.c.number,
-            profile_ids.c.status,
+            ids.profile_id.label(profile_id),
+            ids.number,
+            ids.status,
             # The driver takes a column's type from its first rows; a null there would be an
             # integer.
-            sa.func.coalesce(profile_ids.c.resolves_to, sa.literal_column("''")).label(
-                "resolves_to"
-            ),
+            sa.func.coalesce(ids.resolves_to, sa.literal_column("''")).label("resolves_to"),
         ),
-        "members": sa.select(profile_records.c.record_id, profile_records.c.profile_id),
+        "members": sa.select(
+            members.record_id.label("record_id"), members.profile_id.label(profile_id)
+        ),
         "former": sa.select(
-            former_profile_records.c.record_id, former_profile_records.c.profile_id
+            former.record_id.label("record_id"), former.profile_id.label(profile_id)
         ),
     }
     schemas = {
@@ -151,17 +150,21 @@ def read_history(control: ControlPlane) -> IdHistory:
     tables = control.read_tables(queries, schemas)
     epoch = int(control.value("epoch") or 0)
     return IdHistory(
-        tables["ids"], tables["members"], tables["former"], epoch, identity_state(control)
+        tables["ids"], tables["members"], tables["former"], epoch, identity_state(control, space)
     )
 
 
-def identity_state(control: ControlPlane) -> str:
+def identity_state(control: ControlPlane, space: IdSpace = PROFILES) -> str:
     """A token of what is official; a publish that changed ids changes it, and so does a restore."""
-    return f"{control.value('epoch') or 0}:{control.value(STATE_KEY) or ''}"
+    return f"{control.value('epoch') or 0}:{control.value(space.state_key) or ''}"
 
 
 def assign_profile_ids(
-    con: duckdb.DuckDBPyConnection, clusters: pa.Table, history: IdHistory, key: bytes
+    con: duckdb.DuckDBPyConnection,
+    clusters: pa.Table,
+    history: IdHistory,
+    key: bytes,
+    space: IdSpace = PROFILES,
 ) -> IdCounts:
     """Give every cluster an id.
 
@@ -174,6 +177,7 @@ def assign_profile_ids(
         clusters: record_id, cluster (any integers).
         history: What was before.
         key: The home's secret.
+        space: What the clusters are.
     """
     for name, table in (
         ("id_clusters", clusters),
@@ -254,7 +258,7 @@ def assign_profile_ids(
         f"= {history.epoch}",
     )
     numbers = np.arange(last + 1, last + 1 + len(fresh), dtype=np.uint64)
-    fresh_ids = render_ids(numbers, key)
+    fresh_ids = render_ids(numbers, key, space)
     _make_tables(con, id_of_cluster, fresh, numbers, fresh_ids)
     counts = dict(
         con.execute("select event, count(*) from profile_id_changes group by event").fetchall()
@@ -481,6 +485,7 @@ class PendingProfileIds:
         changes: profile_id, event, other_profile_id; without the records.
         based_on: The state of the control plane that they were made from.
         state: The state that it has once they are official.
+        space: What the ids are of.
     """
 
     members: pa.Table
@@ -488,29 +493,37 @@ class PendingProfileIds:
     changes: pa.Table
     based_on: str
     state: str
+    space: IdSpace = PROFILES
 
 
-def read_pending_profile_ids(con: duckdb.DuckDBPyConnection) -> PendingProfileIds:
+def read_pending_profile_ids(
+    con: duckdb.DuckDBPyConnection, space: IdSpace = PROFILES
+) -> PendingProfileIds:
     """Read the ids of a build; its connection may be closed before they are committed."""
+    column, name = space.id_column, space.name
     try:
-        report = con.execute("select based_on, state_after from identity.linkage_report").fetchone()
-        members = con.execute("select record_id, profile_id from identity.profile_records")
-        members = members.to_arrow_table()
+        report = con.execute(
+            f"select based_on, state_after from identity.{space.report_table}"
+        ).fetchone()
+        members = con.execute(
+            f"select {space.member} as record_id, {column} as profile_id "
+            f"from identity.{space.members_table}"
+        ).to_arrow_table()
         ids = con.execute(
-            "select profile_id, current_profile_id, number, status "
-            "from identity.current_profile_ids"
+            f"select {column} as profile_id, current_{column} as current_profile_id, number, "
+            f"status from identity.current_{name}_ids"
         ).to_arrow_table()
         changes = con.execute(
-            "select profile_id, event, other_profile_id from identity.profile_id_changes "
-            "where record_id is null"
+            f"select {column} as profile_id, event, other_{column} as other_profile_id "
+            f"from identity.{name}_id_changes where {space.member} is null"
         ).to_arrow_table()
     except duckdb.CatalogException:
         report = None
     if report is None:
         raise KlantbeeldError(
-            "the build has no profile ids to publish", "Run the link stage first: klantbeeld run."
+            f"the build has no {name} ids to publish", "Run the link stage first: klantbeeld run."
         )
-    return PendingProfileIds(members, ids, changes, str(report[0]), str(report[1]))
+    return PendingProfileIds(members, ids, changes, str(report[0]), str(report[1]), space)
 
 
 def commit_profile_ids(
@@ -526,14 +539,15 @@ def commit_profile_ids(
     Raises:
         KlantbeeldError: Ids were published since these were made; linking again mends it.
     """
+    space, ledger = pending.space, pending.space.ledger
     epoch = connection.scalar(sa.select(home.c.value).where(home.c.key == "epoch")) or "0"
-    token = connection.scalar(sa.select(home.c.value).where(home.c.key == STATE_KEY))
+    token = connection.scalar(sa.select(home.c.value).where(home.c.key == space.state_key))
     state = f"{epoch}:{token or ''}"
     if state == pending.state:
         return
     if state != pending.based_on:
         raise KlantbeeldError(
-            "profile ids were published since the build was linked",
+            f"{space.name} ids were published since the build was linked",
             "Run `klantbeeld run` again: it links from what is official now.",
         )
     now = datetime.now(UTC)
@@ -543,13 +557,11 @@ def commit_profile_ids(
         former = con.execute(
             "select profile_id, record_id from was inner join ended using (profile_id)"
         )
-        _write(connection, former_profile_records.insert(), _batches(former))
+        _write(connection, ledger.former.insert(), _batches(former))
         revived = con.execute("select profile_id as b_id from ids_changed where status = 'active'")
         _write(
             connection,
-            former_profile_records.delete().where(
-                former_profile_records.c.profile_id == sa.bindparam("b_id")
-            ),
+            ledger.former.delete().where(ledger.former.c.profile_id == sa.bindparam("b_id")),
             _batches(revived),
         )
         new = con.execute(
@@ -557,21 +569,21 @@ def commit_profile_ids(
             "from ids_new order by number"
         )
         extra = {"issued_version": version_id, "issued_at": now}
-        _write(connection, profile_ids.insert(), _batches(new, extra))
+        _write(connection, ledger.ids.insert(), _batches(new, extra))
         changed = con.execute(
             "select profile_id as b_id, status, resolves_to from ids_changed order by number"
         )
         _write(
             connection,
-            profile_ids.update()
-            .where(profile_ids.c.profile_id == sa.bindparam("b_id"))
+            ledger.ids.update()
+            .where(ledger.ids.c.profile_id == sa.bindparam("b_id"))
             .values(status=sa.bindparam("status"), resolves_to=sa.bindparam("resolves_to")),
             _batches(changed),
         )
         gone = con.execute("select record_id as b_id from was anti join members using (record_id)")
         _write(
             connection,
-            profile_records.delete().where(profile_records.c.record_id == sa.bindparam("b_id")),
+            ledger.members.delete().where(ledger.members.c.record_id == sa.bindparam("b_id")),
             _batches(gone),
         )
         moved = con.execute(
@@ -580,8 +592,8 @@ def commit_profile_ids(
         )
         _write(
             connection,
-            profile_records.update()
-            .where(profile_records.c.record_id == sa.bindparam("b_id"))
+            ledger.members.update()
+            .where(ledger.members.c.record_id == sa.bindparam("b_id"))
             .values(profile_id=sa.bindparam("b_profile"), version_id=version_id),
             _batches(moved),
         )
@@ -589,30 +601,33 @@ def commit_profile_ids(
             "select record_id, profile_id from members anti join was using (record_id) "
             "order by record_id"
         )
-        _write(connection, profile_records.insert(), _batches(added, {"version_id": version_id}))
+        _write(connection, ledger.members.insert(), _batches(added, {"version_id": version_id}))
         events = con.execute("select profile_id, event, other_profile_id from changes")
         _write(
             connection,
-            profile_id_events.insert(),
+            ledger.events.insert(),
             _batches(events, {"version_id": version_id, "at": now}),
         )
     finally:
         con.close()
     token = pending.state.split(":", 1)[1]
-    updated = connection.execute(home.update().where(home.c.key == STATE_KEY).values(value=token))
+    updated = connection.execute(
+        home.update().where(home.c.key == space.state_key).values(value=token)
+    )
     if updated.rowcount == 0:
-        connection.execute(home.insert().values(key=STATE_KEY, value=token))
+        connection.execute(home.insert().values(key=space.state_key, value=token))
 
 
 def _compare(
     con: duckdb.DuckDBPyConnection, connection: sa.Connection, pending: PendingProfileIds
 ) -> None:
     """Lay what is official beside what is pending."""
+    ledger = pending.space.ledger
     known = connection.execute(
-        sa.select(profile_ids.c.profile_id, profile_ids.c.status, profile_ids.c.resolves_to)
+        sa.select(ledger.ids.c.profile_id, ledger.ids.c.status, ledger.ids.c.resolves_to)
     ).all()
     was = connection.execute(
-        sa.select(profile_records.c.record_id, profile_records.c.profile_id)
+        sa.select(ledger.members.c.record_id, ledger.members.c.profile_id)
     ).all()
     text = pa.string()
     tables = {
