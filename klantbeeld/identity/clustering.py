@@ -10,7 +10,7 @@ once: an edge that is the strongest of both its clusters can be decided now, bec
 can change either of them before its turn comes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -45,6 +45,23 @@ class Clusters:
     rounds: int
 
 
+@dataclass(frozen=True)
+class Step:
+    """One decision of the conflict-aware merge: two clusters met, and became one or did not.
+
+    Attributes:
+        edge: The position, in the arrays given, of the pair that brought them together.
+        in_favour: Bits of all that is known between the two clusters; above 0 they become one.
+        never_met: Pairs of their records that were never weighed.
+        is_accepted: Whether they became one.
+    """
+
+    edge: int
+    in_favour: float
+    never_met: int
+    is_accepted: bool
+
+
 def connected_components(count: int, left: Ints, right: Ints) -> Ints:
     """Label records by component; the label is the smallest record number in it."""
     from scipy.sparse import coo_array
@@ -60,7 +77,13 @@ def connected_components(count: int, left: Ints, right: Ints) -> Ints:
 
 
 def cluster_records(
-    count: int, left: Ints, right: Ints, weight: Floats, evidence: Floats, threshold: float
+    count: int,
+    left: Ints,
+    right: Ints,
+    weight: Floats,
+    evidence: Floats,
+    threshold: float,
+    steps: list[Step] | None = None,
 ) -> Clusters:
     """Put records together.
 
@@ -75,6 +98,8 @@ def cluster_records(
             clusters are weighed. Less sceptical than `weight`, as the two are no longer drawn at
             random.
         threshold: Only pairs of at least this weight join records.
+        steps: Gets the decisions taken in components that hold a conflict, in the order in which
+            one after the other would take them.
 
     Returns:
         The partition.
@@ -98,14 +123,24 @@ def cluster_records(
     # Rank 0 is the strongest edge; equal weights in the order of record numbers.
     order = np.flatnonzero(used)
     order = order[np.lexsort((right[order], left[order], -weight[order]))]
+    taken: list[Step] | None = None if steps is None else []
     rounds = _merge_where_in_favour(
-        labels, left[order], right[order], say[order], joins[order], component
+        labels, left[order], right[order], say[order], joins[order], component, taken
     )
+    if steps is not None and taken is not None:
+        taken.sort(key=lambda step: step.edge)
+        steps += [replace(step, edge=int(order[step.edge])) for step in taken]
     return Clusters(labels, components, conflicted, rounds)
 
 
 def _merge_where_in_favour(
-    labels: Ints, left: Ints, right: Ints, say: Floats, undecided: Flags, component: Ints
+    labels: Ints,
+    left: Ints,
+    right: Ints,
+    say: Floats,
+    undecided: Flags,
+    component: Ints,
+    steps: list[Step] | None,
 ) -> int:
     """Merge clusters in place, pairs strongest first, and return the rounds it took."""
     count = len(labels)
@@ -143,7 +178,14 @@ def _merge_where_in_favour(
         total = np.bincount(edges, weights=say[between], minlength=len(decided))
         met = np.bincount(edges, minlength=len(decided))
         pairs = size[low[decided]] * size[high[decided]]
-        accepted = decided[total + NEVER_MET * (pairs - met) > 0]
+        unweighed = pairs - met
+        in_favour = total + NEVER_MET * unweighed
+        accepted = decided[in_favour > 0]
+        if steps is not None:
+            steps += [
+                Step(int(rank[edge]), float(bits), int(never_met), bool(bits > 0))
+                for edge, bits, never_met in zip(decided, in_favour, unweighed, strict=True)
+            ]
         partner[low[decided]] = -1
         undecided[decided] = False
         into[high[accepted]] = low[accepted]

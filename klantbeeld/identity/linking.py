@@ -87,16 +87,20 @@ class Scorer:
         self.linker = Linker(registered, model.splink_settings(records), log_level="ERROR")
         self._registered = 0
 
-    def score(self, pairs: str, target: str) -> None:
+    def score(self, pairs: str, target: str, *, in_detail: bool = False) -> None:
         """Weigh pairs against strangers and housemates.
 
         Args:
             pairs: A table of `id_l`, `id_r`, `rule`.
             target: The table to make, with the pairs, their level per comparison (`level_<name>`)
                 and `against_strangers`, `against_housemates` in bits, the first without the prior.
+            in_detail: Whether the table also holds what each comparison adds to the two
+                (`strangers_<name>`, `housemates_<name>`) and how much of the first is due to a
+                value being rare or common (`rarity_<name>`).
         """
         if _count(self._con, pairs) == 0:
-            self._con.execute(f"create or replace table {target} as {self._nothing_sql()}")
+            nothing = self._nothing_sql(in_detail=in_detail)
+            self._con.execute(f"create or replace table {target} as {nothing}")
             return
         name = f"given_pairs_{self._registered}"
         self._registered += 1
@@ -108,22 +112,30 @@ class Scorer:
         self.linker.table_management.register_blocked_pairs_for_predict(given)
         predicted = self.linker.inference.predict(warning_mode="never")
         self._con.execute(
-            f"create or replace table {target} as {self._weigh_sql(predicted.physical_name)}"
+            f"create or replace table {target} as "
+            f"{self._weigh_sql(predicted.physical_name, in_detail=in_detail)}"
         )
         predicted.drop_table_from_database_and_remove_from_cache()
         self._con.execute(f"drop view {name}")
 
     @staticmethod
-    def _nothing_sql() -> str:
-        levels = ", ".join(f"0::tinyint as level_{comparison.name}" for comparison in COMPARISONS)
+    def _nothing_sql(*, in_detail: bool) -> str:
+        columns = [f"0::tinyint as level_{comparison.name}" for comparison in COMPARISONS]
+        if in_detail:
+            columns += [
+                f"0.0::double as {part}_{comparison.name}"
+                for comparison in COMPARISONS
+                for part in ("strangers", "rarity", "housemates")
+            ]
         return (
             "select 0::bigint as id_l, 0::bigint as id_r, 0::utinyint as rule, "
-            f"0.0::double as against_strangers, 0.0::double as against_housemates, {levels} limit 0"
+            "0.0::double as against_strangers, 0.0::double as against_housemates, "
+            f"{', '.join(columns)} limit 0"
         )
 
-    def _weigh_sql(self, predicted: str) -> str:
+    def _weigh_sql(self, predicted: str, *, in_detail: bool) -> str:
         model = self._model
-        levels, housemates = [], []
+        levels, housemates, details = [], [], []
         for comparison in COMPARISONS:
             weight = f"mw_{comparison.name}"
             by_level, by_housemates = [], []
@@ -143,6 +155,14 @@ class Scorer:
                 f"cast(case {' '.join(by_level)} else -1 end as tinyint) as level_{comparison.name}"
             )
             housemates.append(f"case {' '.join(by_housemates)} else 0.0 end")
+            if in_detail:
+                has_rarity = any(level.term_frequency for level in comparison.levels)
+                rarity = f"mw_tf_adj_{comparison.name}" if has_rarity else "0.0"
+                details += [
+                    f"{weight} + {rarity} as strangers_{comparison.name}",
+                    f"{rarity} as rarity_{comparison.name}",
+                    f"{housemates[-1]} as housemates_{comparison.name}",
+                ]
         return f"""
             select
                 least(id_l, id_r) as id_l,
@@ -151,7 +171,7 @@ class Scorer:
                 match_weight - ({self._prior_weight!r}) as against_strangers,
                 {-math.log2(model.housemates_per_match)!r} + {" + ".join(housemates)}
                     as against_housemates,
-                {", ".join(levels)}
+                {", ".join([*levels, *details])}
             from {predicted}
         """
 
@@ -179,7 +199,7 @@ def link_people(
         matches_per_record = estimate_matches_per_record(con, model, records)
     prior = min(0.5, matches_per_record / max(records, 2))
     threshold = math.log2(join_probability / (1 - join_probability))
-    _combine(con, "weighed_pairs", "scored_pairs", prior)
+    combine_odds(con, "weighed_pairs", "scored_pairs", prior)
 
     left, right, weight, evidence = _read_pairs(con)
     sure_left, sure_right = _read_deterministic(con)
@@ -191,7 +211,7 @@ def link_people(
     )
     if _make_closing_pairs(con, component):
         scorer.score("closing_pairs", "weighed_pairs")
-        _combine(con, "weighed_pairs", "closing_scored", prior)
+        combine_odds(con, "weighed_pairs", "closing_scored", prior)
         con.execute("insert into scored_pairs from closing_scored")
         con.execute("drop table closing_scored")
         left, right, weight, evidence = _read_pairs(con)
@@ -259,8 +279,15 @@ def estimate_matches_per_record(
     return matches
 
 
-def _combine(con: duckdb.DuckDBPyConnection, source: str, target: str, prior: float) -> None:
-    """Odds against all alternatives: the reciprocals of odds add up."""
+def combine_odds(con: duckdb.DuckDBPyConnection, source: str, target: str, prior: float) -> None:
+    """Odds against all alternatives: the reciprocals of odds add up.
+
+    Args:
+        con: The linkage's own engine.
+        source: A table that `Scorer.score` made.
+        target: The table to make: its pairs and levels with `match_weight` and `evidence`, in bits.
+        prior: The probability that two records drawn at random are of the same person.
+    """
     bits = math.log2(prior / (1 - prior))
     levels = ", ".join(f"level_{comparison.name}" for comparison in COMPARISONS)
 

@@ -26,6 +26,25 @@ def current_model(settings: Settings, control: ControlPlane) -> LinkageModel:
     return default_model() if path is None else load_model(_model_path(settings, path))
 
 
+def named_model(settings: Settings, control: ControlPlane, model_version: str) -> LinkageModel:
+    """A model by its version, whatever its status.
+
+    Raises:
+        KlantbeeldError: There is no such model, or its file is not usable.
+    """
+    if model_version == DEFAULT_VERSION:
+        return default_model()
+    query = sa.select(linkage_models.c.path).where(linkage_models.c.model_version == model_version)
+    with control.read() as connection:
+        path = connection.scalar(query)
+    if path is None:
+        raise KlantbeeldError(
+            f"there is no linkage model {model_version}",
+            "`klantbeeld identity models` lists those of this home.",
+        )
+    return load_model(_model_path(settings, path))
+
+
 def write_candidate(
     settings: Settings, control: ControlPlane, model: LinkageModel, metrics: dict[str, Any]
 ) -> LinkageModel:

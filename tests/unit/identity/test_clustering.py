@@ -9,6 +9,7 @@ from klantbeeld.identity.clustering import (
     MOST_AGAINST,
     MOST_FOR,
     NEVER_MET,
+    Step,
     cluster_records,
 )
 
@@ -82,6 +83,32 @@ def test_rounds_give_the_partition_of_the_sequential_merge(
         for (left, right), (weight, more) in found.items()
     ]
     assert _run(count, pairs) == _sequential(count, pairs)
+
+
+@given(graph=graphs)
+@settings(max_examples=100, derandomize=True)
+def test_steps_tell_how_the_conflicted_clusters_were_made(
+    graph: tuple[int, dict[tuple[int, int], tuple[float, int]]],
+) -> None:
+    count, found = graph
+    left, right = (np.array([pair[n] for pair in found], dtype=np.int64) for n in (0, 1))
+    weight = np.array([weight for weight, _ in found.values()], dtype=np.float64)
+    steps: list[Step] = []
+    clusters = cluster_records(count, left, right, weight, weight, 0.0, steps)
+    labels = np.arange(count)
+    for step in steps:
+        a, b = labels[left[step.edge]], labels[right[step.edge]]
+        assert a != b
+        assert step.is_accepted == (step.in_favour > 0)
+        if step.is_accepted:
+            labels[labels == max(a, b)] = min(a, b)
+    assert [weight[step.edge] for step in steps] == sorted(
+        (weight[step.edge] for step in steps), reverse=True
+    )
+    merged = {int(labels[left[step.edge]]) for step in steps}
+    for record in range(count):
+        if int(labels[record]) in merged:
+            assert labels[record] == clusters.labels[record]
 
 
 def test_a_chain_without_contradiction_is_one_person() -> None:
