@@ -15,21 +15,21 @@ import duckdb
 from klantbeeld.files import private_dir, write_atomic
 from klantbeeld.identity.linking import Scorer
 from klantbeeld.identity.model import LinkageModel
-from klantbeeld.settings import Settings
 
+# In the reports of a home.
 FOLDER: Final = "linkage"
 # Scoring every record against itself is one more pass; a sample shows the same curve.
 UNLINKABLES_SAMPLE: Final = 50_000
 
 
 def write_linkage_charts(
-    con: duckdb.DuckDBPyConnection, settings: Settings, model: LinkageModel, records: int
+    con: duckdb.DuckDBPyConnection, folder: Path, model: LinkageModel, records: int
 ) -> list[Path]:
     """Write the charts of a linkage that was just done.
 
     Args:
         con: The linkage's own engine, with `people`, `pairs` and `profile_records`.
-        settings: The home's settings; the files go to `reports/linkage/`.
+        folder: Where the files go; made if it is missing.
         model: The model used.
         records: The number of records.
 
@@ -38,7 +38,6 @@ def write_linkage_charts(
     """
     if records < 2:
         return []
-    folder = private_dir(settings.paths.reports_dir) / FOLDER
     private_dir(folder)
     logging.getLogger("splink").setLevel(logging.CRITICAL)
     con.execute(

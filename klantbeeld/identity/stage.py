@@ -124,13 +124,13 @@ def link(
         clusters = pa.table({"record_id": record_ids.column(0), "cluster": labels})
         history = read_history(control)
         ids = assign_profile_ids(own, clusters, history, settings.home_key())
-        _make_pairs(own, labels, settings.identity.join_probability)
-        _make_profile_records(own, labels, model.version)
+        make_pairs(own, labels, settings.identity.join_probability)
+        make_profile_records(own, labels, model.version)
         report = _report(own, model, linkage, ids, suppressed, count)
         report = _with_seconds(report, started)
         _make_report(own, report, run_id, digest, based_on=history.state)
         _write(con, own)
-        charts.write_linkage_charts(own, settings, model, count)
+        charts.write_linkage_charts(own, settings.paths.reports_dir / charts.FOLDER, model, count)
     finally:
         own.close()
     return report
@@ -181,8 +181,14 @@ def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> Lin
     return LinkReport(status="unchanged", **fields)
 
 
-def _make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], join: float) -> None:
-    """`pairs`: every weighed pair, once, with what became of it."""
+def make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], join: float) -> None:
+    """Make `pairs`: every weighed pair, once, with what became of it.
+
+    Args:
+        con: The linkage's own engine, after `link_people`.
+        labels: The cluster of every record.
+        join: The probability from which pairs join records.
+    """
     con.register("labels", pa.table({"id": np.arange(len(labels)), "label": labels}))
     con.register(
         "match_keys", pa.table({"rule": np.arange(len(MATCH_KEYS)), "name": list(MATCH_KEYS)})
@@ -239,10 +245,16 @@ def _make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], jo
     con.unregister("match_keys")
 
 
-def _make_profile_records(
+def make_profile_records(
     con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], model_version: str
 ) -> None:
-    """`profile_records`: every record, its profile, and how near its nearest fellow is."""
+    """Make `profile_records`: every record, its profile, and how near its nearest fellow is.
+
+    Args:
+        con: The linkage's own engine, with `pairs` and `assigned_records` (record_id, profile_id).
+        labels: The cluster of every record.
+        model_version: The model used.
+    """
     sizes = np.bincount(labels, minlength=len(labels))[labels] if len(labels) else labels
     con.register("sizes", pa.table({"id": np.arange(len(labels)), "cluster_size": sizes}))
     con.execute(
@@ -307,18 +319,26 @@ def _report(
         known_records=ids.known_records,
         suppressed=suppressed,
         pairs_by_rule={cost.rule: cost.pairs for cost in linkage.rules if cost.pairs},
-        warnings=tuple(_warnings(con, model, linkage, records, int(largest))),
+        warnings=tuple(linkage_warnings(con, model, linkage, records, int(largest))),
     )
 
 
-def _warnings(
+def linkage_warnings(
     con: duckdb.DuckDBPyConnection,
     model: LinkageModel,
     linkage: Linkage,
     records: int,
     largest: int,
 ) -> list[str]:
-    """What looks degenerate, in words."""
+    """What looks degenerate, in words.
+
+    Args:
+        con: The linkage's own engine, with `pairs`.
+        model: The model used.
+        linkage: What it did.
+        records: The number of records.
+        largest: The number of records in the largest profile.
+    """
     found = list(model.metrics.get("warnings", ()))
     if records < 2:
         return [*found, f"{records} records: there is nothing to link"]

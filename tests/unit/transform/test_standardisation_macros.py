@@ -8,7 +8,8 @@ import duckdb
 import pytest
 
 from klantbeeld.records import record_id_sql
-from tests.fixtures.dbt_macros import evaluate, evaluate_sql, load_macros
+from klantbeeld.transform.rendering import load_macros
+from tests.fixtures.dbt_macros import evaluate, evaluate_sql
 
 PERSON_COLUMNS = [
     *("record_id", "first_name", "initials", "infix", "last_name", "maiden_name", "email", "phone"),
