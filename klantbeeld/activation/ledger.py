@@ -49,6 +49,7 @@ class Operation:
         body: What is sent, encoded by the destination; empty for a delete.
         row_digest: Digest of the whole row once this is accepted; None for a delete.
         column_digests: Digests of its columns.
+        must_be_new: A create that is refused when the row is there already.
     """
 
     op_id: str
@@ -57,6 +58,7 @@ class Operation:
     body: Mapping[str, Any]
     row_digest: str | None
     column_digests: str
+    must_be_new: bool = False
 
     def to_payload(self) -> str:
         """The form in which it waits in the outbox while it is in flight."""

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from klantbeeld.activation import approve
+from klantbeeld.activation import approve, read_manifest
+from klantbeeld.activation.destinations import (
+    EXISTS,
+    InspectableDestination,
+    open_records,
+    refuses_existing,
+)
+from klantbeeld.activation.ledger import Operation, Outcome
+from klantbeeld.activation.specs import find_sync
 from klantbeeld.control.tables import outbox
 from tests.fixtures import activation as damage
 from tests.fixtures.activation import SYNC, Crm, Proxy, World, contact_id, profile_rows
@@ -198,6 +206,26 @@ def test_a_changed_mapping_sends_the_new_column_only(world: World, crm: Crm, pro
     assert proxy.seen == [], "a column less is no change of the destination"
     world.publish(rows, columns=fewer)
     assert world.sync().status == "unchanged"
+
+
+def test_the_crm_lists_what_was_written_in_terms_that_compare(world: World, crm: Crm) -> None:
+    rows = profile_rows(7)
+    world.publish(rows)
+    world.sync()
+    spec = find_sync(read_manifest(world.warehouse.current().manifest), SYNC)
+    destination = open_records(world.settings, spec)
+    assert isinstance(destination, InspectableDestination)
+    columns = list(spec.columns.values())
+    (page,) = destination.read_all(columns)
+    assert page == destination.read(page, columns)
+    for row in rows:
+        values = {column: row[model] for model, column in spec.value_columns.items()}
+        sent = destination.comparable(destination.encode(row["contact_id"], "create", values))
+        there = destination.comparable(page[row["contact_id"]])
+        assert {column: there[column] for column in sent} == sent
+    again = Operation("1", rows[0]["contact_id"], "create", {}, "", "", must_be_new=True)
+    assert refuses_existing(destination)
+    assert destination.write([again]) == {"1": Outcome(EXISTS)}
 
 
 # ---- guards ------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ Adding one: a file here with a settings class and a class with the methods below
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.settings import Settings
@@ -39,6 +39,8 @@ ENTRY_POINTS = "klantbeeld.destinations"
 
 # The outcome of an update whose row the destination does not have.
 MISSING = "missing"
+# The outcome of an operation with `must_be_new` whose row the destination has already.
+EXISTS = "exists"
 
 
 class RowRefused(KlantbeeldError):
@@ -82,8 +84,8 @@ class RecordDestination(Protocol):
     def write(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
         """Send operations and say what became of each, by operation id.
 
-        Operations that the answer proves nothing about are left out. `MISSING` is the outcome of an
-        update whose row is not there.
+        A create writes the row whether it is there or not; an update only if it is there
+        (`MISSING` if not). Operations that the answer proves nothing about are left out.
 
         Raises:
             HttpError: No usable answer came for the request as a whole.
@@ -97,6 +99,37 @@ class RecordDestination(Protocol):
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether what was read back proves that an operation took effect."""
         ...
+
+
+@runtime_checkable
+class InspectableDestination(Protocol):
+    """A record destination whose rows can be listed, and compared value by value.
+
+    What a sync needs that has columns which others may write too, and what `reconcile` needs.
+    """
+
+    def read_all(self, columns: Iterable[str]) -> Iterator[dict[str, dict[str, Any]]]:
+        """Every row, in pages by key, with values in the form that `read` gives."""
+        ...
+
+    def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
+        """Values as texts by the mapping's destination column, for comparing.
+
+        Args:
+            values: The body that `encode` made, or a row that `read` found. What was written and
+                is still there gives the same text, however the destination spells or rounds it;
+                nothing and empty are None where the destination does not tell them apart. Of a
+                key alone it is the form in which keys are the same.
+        """
+        ...
+
+
+def refuses_existing(destination: RecordDestination) -> bool:
+    """Whether it answers `EXISTS` to an operation with `must_be_new`, and writes nothing then.
+
+    Of a destination that cannot, the engine reads first which rows are there.
+    """
+    return bool(getattr(destination, "refuses_existing", False))
 
 
 class FileDestination(Protocol):

@@ -4,9 +4,10 @@
 
 One change set for each row, with `odata.continue-on-error`: a bad row fails alone, and the answer
 to a change set carries its Content-ID, which is what an acknowledgement is matched by. Rows are
-addressed by alternate key. A create is an upsert (PATCH); an update has `If-Match: *`, so that a
-row which was deleted in the CRM is not made again from half its columns. Labels of option sets
-are encoded to the codes that the CRM's metadata lists; lookups are written by `@odata.bind`.
+addressed by alternate key. A create is an upsert (PATCH), with `If-None-Match: *` if the row must
+be new; an update has `If-Match: *`, so that a row which was deleted in the CRM is not made again
+from half its columns. Labels of option sets are encoded to the codes that the CRM's metadata
+lists; lookups are written by `@odata.bind`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -25,7 +26,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr
 from requests.structures import CaseInsensitiveDict
 
-from klantbeeld.activation.destinations import MISSING, RowRefused
+from klantbeeld.activation.destinations import EXISTS, MISSING, RowRefused
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
@@ -35,11 +36,13 @@ from klantbeeld.settings import DestinationSettings, Settings
 logger = logging.getLogger(__name__)
 
 _READ_BLOCK = 50  # keys per $filter: about 3,500 characters of address
+_PAGE_ROWS = 5_000  # the most that Dataverse gives in one page
 _STATUS_LINE = re.compile(rb"\AHTTP/1\.[01] (\d{3})[ \r\n]")
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*?boundary=(?:"([^"]+)"|([^\s;"]+))', re.I | re.S)
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _BIND = "@odata.bind"
 _JSON = "application/json"
+_ROW_EXISTS = b"0x80040237"  # 412 for a violated key of another column has another code
 _OPTIONS = "Microsoft.Dynamics.CRM.PicklistAttributeMetadata"
 
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -109,6 +112,7 @@ class Dataverse:
     largest_batch = 1_000
     is_readable = True
     is_idempotent = True
+    refuses_existing = True
 
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
         own = settings.destination(spec.destination, DataverseSettings)
@@ -131,6 +135,7 @@ class Dataverse:
         )
         self.traffic = self._http.traffic
         self._attributes: dict[str, Attribute] = {}
+        self._spellings: dict[str, Attribute] = {}
         self._model_columns = {column: model for model, column in spec.columns.items()}
 
     # ---- what the CRM has ----------------------------------------------------------------------
@@ -207,21 +212,23 @@ class Dataverse:
             )
 
     def _values(self, path: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        return [row for page in self._pages(path) for row in page]
+
+    def _pages(self, path: str) -> Iterator[list[dict[str, Any]]]:
         url: str | None = self._base + path
         while url:
-            response = self._http.get(url)
+            response = self._http.get(url, headers={"Prefer": f"odata.maxpagesize={_PAGE_ROWS}"})
             response.raise_for_status()
             try:
                 body = response.json()
-                found += body["value"]
+                page = list(body["value"])
             except (ValueError, KeyError, TypeError):
                 raise KlantbeeldError(
                     f"{urlsplit(self._base).hostname} did not answer in OData",
                     "Check base_url: it ends in /api/data/v9.2/.",
                 ) from None
+            yield page
             url = body.get("@odata.nextLink")
-        return found
 
     # ---- rows out ------------------------------------------------------------------------------
 
@@ -253,8 +260,11 @@ class Dataverse:
                     f" {attribute.name}; the options are {', '.join(attribute.labels)}"
                 )
             return code
-        if isinstance(value, Decimal):
-            return float(value)
+        if isinstance(value, Decimal | float):
+            # To what the attribute keeps: rounded there, it would not be what was sent.
+            exact = Decimal(str(value))
+            precision = attribute.precision
+            return float(exact if precision is None else round(exact, precision))
         if isinstance(value, datetime | date):
             return value.isoformat()
         return value if isinstance(value, str | int | float | bool) else str(value)
@@ -298,6 +308,8 @@ class Dataverse:
             lines.append(f"{method} {self._path}{self._address(operation.key)} HTTP/1.1")
             if operation.kind == "update":
                 lines.append("If-Match: *")
+            elif operation.must_be_new:
+                lines.append("If-None-Match: *")
             if operation.kind == "delete":
                 lines += ["", ""]
             else:
@@ -325,6 +337,8 @@ class Dataverse:
             return Outcome("acknowledged", "was gone already")
         if status in (404, 412) and operation.kind == "update":
             return Outcome(MISSING)
+        if status == 412 and operation.must_be_new and _ROW_EXISTS in answer.body:
+            return Outcome(EXISTS)
         if status == 429:
             wait = retry_after_seconds(CaseInsensitiveDict(answer.headers))
             return Outcome("pending", "429", retry_after=wait)
@@ -348,24 +362,47 @@ class Dataverse:
 
     def read(self, keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What the CRM holds, by key; see `RecordDestination.read`."""
-        self._describe()
-        by_bind = {a.navigation + _BIND: a.property_name for a in self._attributes.values()}
+        select = self._select(columns)
         key_property = self._attributes[self._spec.key_column].property_name
-        # A column that the CRM has lost since it was sent cannot be read, and proves nothing.
-        properties = {by_bind.get(column, column) for column in columns}
-        known = {attribute.property_name for attribute in self._attributes.values()}
-        selected = {key_property, *(properties & known)}
         found: dict[str, dict[str, Any]] = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _READ_BLOCK):
             block = wanted[start : start + _READ_BLOCK]
             condition = " or ".join(f"{key_property} eq {self._literal(key)}" for key in block)
-            rows = self._values(
-                f"{self._spec.entity}?$select={','.join(sorted(selected))}"
-                f"&$filter={quote(condition)}"
-            )
+            rows = self._values(f"{select}&$filter={quote(condition)}")
             found |= {str(row[key_property]).lower(): row for row in rows}
         return {key: found[key.lower()] for key in wanted if key.lower() in found}
+
+    def read_all(self, columns: Iterable[str]) -> Iterator[dict[str, dict[str, Any]]]:
+        """Every row of the entity, in pages by key; see `InspectableDestination.read_all`."""
+        select = self._select(columns)
+        key_property = self._attributes[self._spec.key_column].property_name
+        for page in self._pages(select):
+            # A row without the alternate key is no row of this sync: nobody could address it.
+            yield {str(row[key_property]): row for row in page if row[key_property] is not None}
+
+    def _select(self, columns: Iterable[str]) -> str:
+        """The query for columns, given by their own name or by that under which a body has them."""
+        self._describe()
+        by_bind = {a.navigation + _BIND: a.property_name for a in self._attributes.values()}
+        by_name = {a.name: a.property_name for a in self._attributes.values()}
+        # A column that the CRM has lost since it was sent cannot be read, and proves nothing.
+        properties = {by_bind.get(column) or by_name.get(column) for column in columns} - {None}
+        properties.add(by_name[self._spec.key_column])
+        return f"{self._spec.entity}?$select={','.join(sorted(map(str, properties)))}"
+
+    def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
+        """Values as texts by column; see `InspectableDestination.comparable`."""
+        self._describe()
+        if not self._spellings:
+            for attribute in self._attributes.values():
+                names = (attribute.name, attribute.property_name, attribute.navigation + _BIND)
+                self._spellings.update(dict.fromkeys(names, attribute))
+        texts = {}
+        for name, value in values.items():
+            known = self._spellings.get(name)
+            texts[name if known is None else known.name] = _text(value, known)
+        return texts
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether the CRM holds what an operation sent; see `RecordDestination.holds`."""
@@ -373,16 +410,9 @@ class Dataverse:
             return found is None
         if found is None:
             return False
-        by_bind = {a.navigation + _BIND: a for a in self._attributes.values()}
-        for column, sent in operation.body.items():
-            lookup, attribute = by_bind.get(column), self._attributes.get(column)
-            if lookup is not None:
-                there = found.get(lookup.property_name)
-                if sent != (None if there is None else f"/{lookup.target}({there})"):
-                    return False
-            elif attribute is None or not _same(sent, found.get(column), attribute.precision):
-                return False
-        return True
+        there = self.comparable(found)
+        sent = self.comparable(operation.body)
+        return all(column in there and there[column] == text for column, text in sent.items())
 
 
 def _codes(column: str, labels: Mapping[str, int]) -> dict[str, int]:
@@ -396,17 +426,26 @@ def _codes(column: str, labels: Mapping[str, int]) -> dict[str, int]:
     return codes
 
 
-def _same(sent: Any, there: Any, precision: int | None) -> bool:
-    """Whether a value read back is the one sent: the CRM keeps "" as null and rounds decimals."""
-    sent, there = ("" if sent is None else sent), ("" if there is None else there)
-    if isinstance(sent, int | float) and isinstance(there, int | float):
-        return abs(sent - there) <= (0.0 if precision is None else 0.500001 * 10.0**-precision)
-    if isinstance(sent, str) and isinstance(there, str) and "T" in there and sent != there:
+def _text(value: Any, attribute: Attribute | None) -> str | None:
+    """A value as the CRM keeps it: "" is null, decimals are rounded, times are moments."""
+    if value is None or value == "":
+        return None
+    if attribute is None or isinstance(value, bool):
+        return str(value)
+    if attribute.kind in ("Lookup", "Uniqueidentifier"):
+        return str(value).rpartition("(")[2].rstrip(")").lower()
+    if attribute.kind in ("Decimal", "Double", "Money"):
+        exact = Decimal(str(value))
+        if attribute.precision is not None:
+            exact = round(exact, attribute.precision)
+        return format(exact.normalize(), "f")
+    if attribute.kind == "DateTime" and "T" in str(value):
         try:
-            return datetime.fromisoformat(sent) == datetime.fromisoformat(there)
-        except (ValueError, TypeError):
-            return False
-    return bool(sent == there)
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            return str(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    return str(value)
 
 
 @dataclass(frozen=True)
