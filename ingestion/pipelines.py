@@ -49,6 +49,17 @@ SOURCES = _discover()
 """Every source there is: the folders in `ingestion/sources`."""
 
 
+def system_of(name: str) -> str:
+    """The kind of system that a source is: `http`, `postgres`, `csv`, `json`."""
+    system: str = _module(name).SYSTEM
+    return system
+
+
+def file_sources() -> tuple[str, ...]:
+    """The sources that read files from the `folder` in their settings."""
+    return tuple(name for name in SOURCES if _module(name).FROM_FILES)
+
+
 def load_source(
     name: str, settings: Settings, control: ControlPlane, run_id: str, *, reload: bool = False
 ) -> LoadReport:
@@ -123,7 +134,7 @@ def ensure_raw_tables(settings: Settings) -> None:
     from ingestion.contracts import landed_files
 
     tables = [table for name in SOURCES for table in _module(name).TABLES]
-    tables += [landed_files(name) for name in SOURCES if _module(name).FROM_FILES]
+    tables += [landed_files(name) for name in file_sources()]
     build = settings.paths.build_file
     private_dir(build.parent)
     try:

@@ -1,4 +1,4 @@
-"""When what runs: jobs by name, schedules, and a sensor for new till files.
+"""When what runs: jobs by name, schedules, and a sensor for new files.
 
 Belongs here: selections and moments. Does not: any work.
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion.pipelines import file_sources
 from klantbeeld.control import open_control
 from klantbeeld.settings import load_settings
 from klantbeeld.warehouse import Warehouse
@@ -144,35 +145,40 @@ def _send_schedule() -> dg.ScheduleDefinition:
 
 
 @dg.sensor(
-    name="new_till_files_sensor",
+    name="new_files_sensor",
     job_name="incremental_job",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Starts an incremental run when a till has dropped a new or changed file.",
+    description="Starts an incremental run when a source of files has a new or changed one.",
 )
-def new_till_files_sensor(
+def new_files_sensor(
     context: dg.SensorEvaluationContext,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Compare the newest modification time and the number of files with the last tick's."""
     settings = load_settings()
-    folder = settings.sources.get("pos", {}).get("folder")
-    if not settings.source_enabled("pos") or folder is None:
-        yield dg.SkipReason("The source pos is switched off.")
+    folders = {
+        source: Path(folder)
+        for source in file_sources()
+        if settings.source_enabled(source)
+        and (folder := settings.sources.get(source, {}).get("folder")) is not None
+    }
+    if not folders:
+        yield dg.SkipReason("No source that reads files is switched on.")
         return
-    seen = _state_of(Path(folder))
+    seen = "; ".join(f"{source}: {_state_of(folder)}" for source, folder in folders.items())
     if seen == context.cursor:
-        yield dg.SkipReason("No new till files.")
+        yield dg.SkipReason("No new files.")
         return
     if lock_holder(settings.paths.lock_file) is not None:
         # The cursor stays, so that the next tick asks again.
-        yield dg.SkipReason("New till files; a run is in progress.")
+        yield dg.SkipReason("New files; a run is in progress.")
         return
     context.update_cursor(seen)
     yield dg.RunRequest(run_key=seen)
 
 
 def _state_of(folder: Path) -> str:
-    moments = [path.stat().st_mtime_ns for path in folder.rglob("*.csv")]
+    moments = [path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()]
     return f"{len(moments)} files, newest {max(moments, default=0)}"
 
 

@@ -114,6 +114,8 @@ def needs_build(settings: Settings, control: ControlPlane, warehouse: Warehouse)
     version = warehouse.current()
     if version is None:
         return ["nothing is published yet"]
+    if not version.path.exists():
+        return ["the files of the current version are gone"]
     stored = control.value(PUBLISHED_KEY)
     published = json.loads(stored) if stored else {}
     if published.get("version_id") != version.version_id:

@@ -12,7 +12,7 @@ from orchestration.assets.training import candidate_model, current_model
 from orchestration.automation import (
     build_jobs,
     build_schedules,
-    new_till_files_sensor,
+    new_files_sensor,
     with_freshness,
 )
 from orchestration.checks import build_egress_checks, build_landing_checks, linkage_quality
@@ -41,7 +41,7 @@ def defs() -> dg.Definitions:
         asset_checks=[*landing_checks, build_egress_checks(manifest), linkage_quality],
         jobs=build_jobs(raw_keys, landing_checks),
         schedules=build_schedules(),
-        sensors=[new_till_files_sensor],
+        sensors=[new_files_sensor],
         resources={"platform": Platform()},
         # One DuckDB file has one writer, and a process per step would be mostly imports: the same
         # six steps took 32 s in one process and 100 s in several.

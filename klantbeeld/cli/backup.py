@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from klantbeeld.control import open_control
+from klantbeeld.cli.home import open_home
 from klantbeeld.settings import load_settings
 
 
@@ -18,9 +18,9 @@ def backup(file: Path | None) -> None:
     """
     from klantbeeld.backup import write_backup
 
-    settings = load_settings()
+    settings, control = open_home()
     target = file or Path(f"klantbeeld-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar.gz")
-    report = write_backup(settings, open_control(settings), target)
+    report = write_backup(settings, control, target)
     click.echo(f"{report.path}: {report.files} files, {report.bytes:,} bytes")
 
 
@@ -40,8 +40,7 @@ def roll_back() -> None:
     """Make the previous version current again, until the next run publishes."""
     from klantbeeld.warehouse import Warehouse
 
-    settings = load_settings()
-    control = open_control(settings)
+    settings, control = open_home()
     warehouse = Warehouse(settings, control)
     with warehouse.run_lock("roll-back"):
         version = warehouse.roll_back()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from klantbeeld.control import open_control
+from klantbeeld.cli.home import open_home
 from klantbeeld.settings import load_settings
 from klantbeeld.transform.dev import AudienceChange, GoldenChange
 
@@ -58,8 +58,7 @@ def compare() -> None:
 def _prepare() -> dict[str, str]:
     from klantbeeld.transform.dev import prepare as prepare_copy
 
-    settings = load_settings()
-    return prepare_copy(settings, open_control(settings))
+    return prepare_copy(*open_home())
 
 
 def _audience_line(change: AudienceChange) -> str:

@@ -3,9 +3,8 @@
 import click
 import sqlalchemy as sa
 
-from klantbeeld.control import open_control
+from klantbeeld.cli.home import open_home
 from klantbeeld.control.tables import linkage_models
-from klantbeeld.settings import load_settings
 
 
 @click.group()
@@ -17,7 +16,8 @@ def identity() -> None:
 def models() -> None:
     """List the models with their figures."""
     query = sa.select(linkage_models).order_by(linkage_models.c.trained_at)
-    with open_control(load_settings()).read() as connection:
+    _, control = open_home()
+    with control.read() as connection:
         rows = connection.execute(query).all()
     for row in rows:
         figures = ", ".join(f"{name} {value}" for name, value in sorted(row.metrics.items()))
@@ -32,6 +32,5 @@ def promote(model_version: str) -> None:
     """Make a candidate the model that daily runs use."""
     from klantbeeld.identity import promote as promote_model
 
-    settings = load_settings()
-    promote_model(settings, open_control(settings), model_version)
+    promote_model(*open_home(), model_version)
     click.echo(f"{model_version} is the current model; the next run links everything with it")

@@ -5,10 +5,9 @@ import json
 import click
 import sqlalchemy as sa
 
-from klantbeeld.control import open_control
+from klantbeeld.cli.home import open_home
 from klantbeeld.control.tables import quarantine as table
 from klantbeeld.errors import ExitCode
-from klantbeeld.settings import load_settings
 
 
 @click.group()
@@ -45,7 +44,8 @@ def list_rows(source: str | None, status: str, limit: int, as_json: bool) -> Non
         [] if status == "all" else [table.c.status == status],
     ):
         query, count = query.where(*condition), count.where(*condition)
-    with open_control(load_settings()).read() as connection:
+    _, control = open_home()
+    with control.read() as connection:
         total = connection.scalar(count) or 0
         rows = connection.execute(query.limit(limit)).mappings().all()
     for row in rows:
@@ -68,8 +68,7 @@ def replay(source: str | None) -> int:
     from ingestion.pipelines import replay_quarantine
     from klantbeeld.warehouse import Warehouse
 
-    settings = load_settings()
-    control = open_control(settings)
+    settings, control = open_home()
     with Warehouse(settings, control).run_lock("quarantine replay"):
         reports = replay_quarantine(settings, control, source)
     for report in reports:

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from klantbeeld.control import open_control
-from klantbeeld.settings import load_settings
+from klantbeeld.cli.home import open_home
 from klantbeeld.status import ExportStatus, StatusReport, SyncStatus, read_status
 
 # What a person looks for first; the rest is in --json and in the UI.
@@ -23,8 +22,7 @@ _QUALITY = ("pair_precision", "pair_recall", "pair_f1", "bcubed_f1")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; schema: docs/status.schema.json.")
 def status(as_json: bool) -> None:
     """Show the current version, counts per stage, quarantine and sync results."""
-    settings = load_settings()
-    report = read_status(settings, open_control(settings))
+    report = read_status(*open_home())
     if as_json:
         click.echo(report.model_dump_json(indent=2))
         return

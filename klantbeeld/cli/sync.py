@@ -2,8 +2,7 @@
 
 import click
 
-from klantbeeld.control import open_control
-from klantbeeld.settings import load_settings
+from klantbeeld.cli.home import open_home
 
 
 @click.group()
@@ -17,8 +16,7 @@ def sync_status() -> None:
     from klantbeeld.cli.status import delivery_lines
     from klantbeeld.status import read_status
 
-    settings = load_settings()
-    for line in delivery_lines(read_status(settings, open_control(settings))):
+    for line in delivery_lines(read_status(*open_home())):
         click.echo(line)
 
 
@@ -31,6 +29,5 @@ def approve(name: str) -> None:
     """
     from klantbeeld.activation import approve as approve_plan
 
-    settings = load_settings()
-    approve_plan(name, settings, open_control(settings))
+    approve_plan(name, *open_home())
     click.echo(f"{name}: approved; the next run sends it")

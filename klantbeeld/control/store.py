@@ -143,6 +143,8 @@ def open_control(settings: Settings) -> ControlPlane:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
+        # What an operation or a quarantined row held is gone from the file when it is settled.
+        connection.execute("pragma secure_delete=on")
         # 64 MB: with the default of 2 MB, a million ledger rows are mostly pages read again.
         connection.execute("pragma cache_size=-65536")
 

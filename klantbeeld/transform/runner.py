@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # One event as dbt's JSON log would have it.
 Event = Mapping[str, Any]
 
+_ABOUT_DATA = re.compile(r"(Conversion|Constraint|Invalid Input|Out of Range) Error")
 _RESULTS = frozenset({"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult"})
 
 
@@ -92,8 +93,9 @@ class Dbt:
                 with one_at_a_time:
                     on_result(msg_to_dict(message))
 
-        # What a person reads of a run is made of its results: dbt need not write them down as well.
-        flags = ["--log-level", "warn", "--log-level-file", "none"]
+        # What a person reads of a run is made of its results: dbt need not write them down as well,
+        # with the values that the engine quotes when one of them cannot be converted.
+        flags = ["--log-level", "none", "--log-level-file", "none"]
         with surroundings(self._project_dir, self._environment):
             ended = dbtRunner(self._manifest, [on_event]).invoke([*flags, *arguments])
         if ended.exception is not None and not isinstance(ended.exception, Exception):
@@ -127,12 +129,18 @@ def _model_errors(result: Any) -> dict[str, str]:
     What the engine quotes in its messages may be a value of a person: it is left out.
     """
     return {
-        ended.node.name: re.sub(r"'[^'\n]*'", "'...'", ended.message)
-        if "Compilation Error" not in ended.message
-        else ended.message
+        ended.node.name: _without_values(ended.message)
         for ended in getattr(result, "results", None) or []
         if ended.status == "error" and ended.message
     }
+
+
+def _without_values(message: str) -> str:
+    if "Compilation Error" in message:  # of dbt itself, which has seen no data
+        return message
+    message = re.sub(r"'[^'\n]*'", "'...'", message)
+    # Between double quotes stands a name, but in an error about data it is a value as well.
+    return re.sub(r'"[^"\n]*"', '"..."', message) if _ABOUT_DATA.search(message) else message
 
 
 def _close_warehouse() -> None:

@@ -100,11 +100,16 @@ class Warehouse:
 
         Raises:
             NothingPublished: No version is published.
-            KlantbeeldError: The version asked for is not kept any more.
+            KlantbeeldError: The version is not kept any more, or somebody removed its files.
         """
         version = self.current() if version_id is None else self._version(version_id)
         if version is None:
             raise NothingPublished
+        if not version.path.exists():
+            raise KlantbeeldError(
+                f"the files of version {version.version_id} are gone",
+                "`klantbeeld run` publishes a new version.",
+            )
         connection = _connect(version.path, read_only=True, config=self._engine_config())
         try:
             connection.execute("set enable_external_access = false")
@@ -217,7 +222,7 @@ class Warehouse:
         )
         with self._control.begin() as connection:
             row = connection.execute(previous).one_or_none()
-            if row is None:
+            if row is None or not self._as_version(row).path.exists():
                 raise KlantbeeldError("no older version is kept", "The current version stays.")
             connection.execute(
                 versions.update().where(versions.c.status == "current").values(status="retired")

@@ -18,7 +18,7 @@ from functools import cache
 import dagster as dg
 
 from ingestion.contracts import Table
-from ingestion.pipelines import SOURCES
+from ingestion.pipelines import SOURCES, system_of
 from ingestion.report import LoadReport, TableCounts
 from klantbeeld.errors import in_one_line
 from klantbeeld.failpoints import failpoint
@@ -29,14 +29,6 @@ from orchestration.results import Result
 
 SOURCE_LOADED = "source_loaded"
 ROWS_ACCOUNTED_FOR = "rows_accounted_for"
-
-_SYSTEM_KINDS = {
-    "crm": "http",
-    "shop": "postgres",
-    "pos": "csv",
-    "newsletter": "http",
-    "web": "json",
-}
 
 
 def raw_asset_keys() -> list[dg.AssetKey]:
@@ -90,7 +82,7 @@ def _spec(table: Table) -> dg.AssetSpec:
         group_name=table.schema,
         description=f"`{table.name}` of the source `{table.source}`, as it is there. "
         f"One row per {' + '.join(table.key)}.",
-        kinds={"dlt", "duckdb", _SYSTEM_KINDS.get(table.source, "table")},
+        kinds={"dlt", "duckdb", system_of(table.source)},
         owners=["team:customer-data"],
         metadata={"dagster/table_name": f"{table.schema}.{table.name}"},
     )

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_till_file_is_quarantined_whole_and_the_others_load(
     assert lines(home) == [("1", "1.50")]
     assert report.new_quarantined == 2
     assert [row.reason for row in home.quarantine("open")] == [
-        "not a till file: the first line names none of the columns expected",
+        "wrong header: the first line names none of the columns expected",
         "wrong header: no column bonnummer",
     ]
     assert home.load("pos").status == "unchanged"

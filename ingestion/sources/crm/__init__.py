@@ -18,8 +18,9 @@ from ingestion.sources.crm.settings import CrmSettings
 
 SETTINGS = CrmSettings
 FROM_FILES = False
+SYSTEM = "http"
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "crm", "open_source"]
+__all__ = ["FROM_FILES", "SETTINGS", "SYSTEM", "TABLES", "crm", "open_source"]
 
 
 @dlt.source(name="crm", max_table_nesting=0)

@@ -17,8 +17,9 @@ from ingestion.sources.newsletter.settings import NewsletterSettings
 
 SETTINGS = NewsletterSettings
 FROM_FILES = False
+SYSTEM = "http"
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "newsletter", "open_source"]
+__all__ = ["FROM_FILES", "SETTINGS", "SYSTEM", "TABLES", "newsletter", "open_source"]
 
 
 @dlt.source(name="newsletter", max_table_nesting=0)

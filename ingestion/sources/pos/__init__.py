@@ -10,16 +10,18 @@ from typing import Any
 
 import dlt
 
+from ingestion.delimited import read_files
 from ingestion.intake import Intake
 from ingestion.landing import LandedFile
 from ingestion.sources.pos.contracts import PATTERNS, TABLES
-from ingestion.sources.pos.helpers import files_by_table, read_files
+from ingestion.sources.pos.helpers import files_by_table
 from ingestion.sources.pos.settings import PosSettings
 
 SETTINGS = PosSettings
 FROM_FILES = True
+SYSTEM = "csv"
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "pos", "read_files"]
+__all__ = ["FROM_FILES", "SETTINGS", "SYSTEM", "TABLES", "open_source", "pos", "read_files"]
 
 
 @dlt.source(name="pos", max_table_nesting=0)

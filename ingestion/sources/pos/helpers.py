@@ -1,76 +1,9 @@
-"""Reading till files: semicolon-separated, decimal comma, dd-mm-yyyy, UTF-8 or Latin-1."""
+"""Which till file holds what."""
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
-from ingestion.contracts import Table
-from ingestion.intake import Intake, TableLoad
 from ingestion.landing import LandedFile
-from ingestion.lines import Lines, batches, read_lines
 from ingestion.sources.pos.contracts import table_of
-
-_HEADER_BYTES = 4_096
-
-
-class WrongHeader(ValueError):
-    """The first line is not what the contract needs; the message quotes nothing of the file."""
-
-
-def read_files(intake: Intake, files: list[LandedFile], max_bytes: int, load: TableLoad) -> None:
-    """Hand all lines of landed files to validation; what is no till file is quarantined whole."""
-    readable = _readable(intake, load, files, max_bytes)
-    # Files come in order of arrival, and the header of nearly all of them is the same.
-    for header, run in groupby(readable, key=lambda found: found[0]):
-        for batch in batches((file, lines) for _, file, lines in run):
-            load.rows.add_lines(header, batch.text, batch.files, batch.numbers, batch.raw)
-
-
-def _readable(
-    intake: Intake, load: TableLoad, files: list[LandedFile], max_bytes: int
-) -> Iterator[tuple[tuple[str, ...], LandedFile, Lines]]:
-    for file in files:
-        try:
-            header, lines = _read(file, load.table, max_bytes)
-        except WrongHeader as error:
-            load.rows.reject(file.name, str(error), payload=file.digest)
-            intake.settle_file(load.table, file, 1, quarantined_because=str(error))
-            continue
-        except FileNotFoundError:
-            # The retention of the landing folder removed it: what it held is no longer to be had.
-            intake.settle_file(load.table, file, 0)
-            continue
-        intake.settle_file(load.table, file, len(lines.text))
-        yield header, file, lines
-
-
-def _read(file: LandedFile, table: Table, max_bytes: int) -> tuple[tuple[str, ...], Lines]:
-    if file.size > max_bytes:
-        raise WrongHeader(f"oversized file: more than {max_bytes // 2**20} MB")
-    data = file.path.read_bytes()
-    if not data.strip():
-        raise WrongHeader("empty file: not even a header")
-    first = data[:_HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0]
-    header = _header(first, table)
-    lines = read_lines(data)
-    return header, Lines(lines.text[1:], lines.numbers[1:], lines.raw[1:])
-
-
-def _header(line: bytes, table: Table) -> tuple[str, ...]:
-    text = line.rstrip(b"\r").decode("ascii", "replace")
-    names = tuple(name.strip().strip('"').lower() for name in text.split(";"))
-    known = {column.source_name for column in table.origin_columns}
-    if not known.intersection(names):
-        raise WrongHeader("not a till file: the first line names none of the columns expected")
-    if len(set(names)) != len(names) or not all(names):
-        raise WrongHeader("wrong header: a column is named twice, or has no name")
-    missing = [
-        column.source_name
-        for column in table.origin_columns
-        if (column.is_required or column.name in table.key) and column.source_name not in names
-    ]
-    if missing:
-        raise WrongHeader(f"wrong header: no column {', '.join(missing)}")
-    return names
 
 
 def files_by_table(files: Sequence[LandedFile]) -> dict[str, list[LandedFile]]:

@@ -16,8 +16,9 @@ from ingestion.sources.shop.settings import ShopSettings
 
 SETTINGS = ShopSettings
 FROM_FILES = False
+SYSTEM = "postgres"
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "shop"]
+__all__ = ["FROM_FILES", "SETTINGS", "SYSTEM", "TABLES", "open_source", "shop"]
 
 
 @dlt.source(name="shop", max_table_nesting=0)

@@ -17,8 +17,9 @@ from ingestion.sources.web.settings import WebSettings
 
 SETTINGS = WebSettings
 FROM_FILES = True
+SYSTEM = "json"
 
-__all__ = ["FROM_FILES", "SETTINGS", "TABLES", "open_source", "read_files", "web"]
+__all__ = ["FROM_FILES", "SETTINGS", "SYSTEM", "TABLES", "open_source", "read_files", "web"]
 
 
 @dlt.source(name="web", max_table_nesting=0)

@@ -1,6 +1,7 @@
 """Build, check, publish, read: a reader never meets a lock, a killed publish publishes nothing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,19 @@ def test_one_older_version_is_kept_and_can_come_back(
         pass
     assert warehouse.roll_back().version_id == versions[1].version_id
     assert read(warehouse) == 2
+
+
+def test_a_version_without_its_files_is_named_and_never_made_current(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    older, newer = build_and_publish(warehouse, 1), build_and_publish(warehouse, 2)
+    shutil.rmtree(settings.paths.versions_dir)
+    with pytest.raises(KlantbeeldError, match=f"files of version {newer.version_id} are gone"):
+        read(warehouse)
+    with pytest.raises(KlantbeeldError, match="no older version"):
+        warehouse.roll_back()
+    assert build_and_publish(warehouse, 3).version_id > older.version_id
+    assert read(warehouse) == 3
 
 
 def test_a_version_is_published_with_what_belongs_to_it_or_not_at_all(

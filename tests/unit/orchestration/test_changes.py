@@ -1,5 +1,6 @@
 """Whether a run has anything to build, also after a kill at the worst moment."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +62,12 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def test_without_a_version_there_is_a_reason(home: Home) -> None:
     assert home.reasons() == ["nothing is published yet"]
+
+
+def test_a_version_whose_files_are_gone_is_built_again(home: Home) -> None:
+    home.publish()
+    shutil.rmtree(home.settings.paths.versions_dir)
+    assert home.reasons() == ["the files of the current version are gone"]
 
 
 def test_nothing_changed(home: Home) -> None:

@@ -12,7 +12,7 @@ import pytest
 from klantbeeld.control import open_control
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
-from orchestration.automation import new_till_files_sensor
+from orchestration.automation import new_files_sensor
 from orchestration.event_log import KeptConnectionsEventLog
 from orchestration.instance import fail_abandoned_runs, forget_old_runs, open_instance
 from orchestration.progress import progress, recording
@@ -102,7 +102,7 @@ def test_the_sensor_starts_a_run_once_for_new_files(
 
     def tick(cursor: str | None) -> tuple[int, str | None]:
         context = dg.build_sensor_context(cursor=cursor)
-        result = new_till_files_sensor.evaluate_tick(context)
+        result = new_files_sensor.evaluate_tick(context)
         return len(result.run_requests or []), result.cursor
 
     _, cursor = tick(None)
