@@ -323,11 +323,12 @@ def restamps(
 
 
 def planned_rows(
-    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, size: int
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, size: int, *, whole: bool = False
 ) -> Iterator[list[PlannedRow]]:
     """The rows of the plan with their values, in batches; deletes first, then by key.
 
-    Deletes go first: a row that gives up a unique value does so before another takes it.
+    Deletes go first: a row that gives up a unique value does so before another takes it. With
+    `whole`, an update has the values of all columns and not only of those that changed.
     """
     columns = list(spec.value_columns)
     # Joined once: a join per batch would read the whole model for every 200 rows.
@@ -351,7 +352,7 @@ def planned_rows(
         " where position > $start and position <= $stop order by position",
         size,
     ):
-        yield [_planned_row(row, names) for row in block]
+        yield [_planned_row(row, names, whole) for row in block]
 
 
 def whole_rows(
@@ -390,9 +391,9 @@ def _blocks(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Itera
             yield block
 
 
-def _planned_row(row: tuple[Any, ...], names: list[str]) -> PlannedRow:
+def _planned_row(row: tuple[Any, ...], names: list[str], whole: bool) -> PlannedRow:
     op_id, key, operation, row_digest, column_digests, columns, *values = row
-    wanted = set(columns)
+    wanted = set(names if whole and operation == "update" else columns)
     return PlannedRow(
         op_id=op_id,
         key=key,

@@ -141,7 +141,8 @@ class _SyncRun:
                 planning.planned_operations(connection, _ENQUEUE_BLOCK),
             )
             failpoint("sync.after_plan")
-            delivery.send(planning.planned_rows(connection, self._spec, size))
+            whole = destination.wants_whole_rows
+            delivery.send(planning.planned_rows(connection, self._spec, size, whole=whole))
             self._ledger.release()
             self._finish("synced")
 

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from klantbeeld.activation.specs import AudienceSpec, SyncSpec
     from klantbeeld.http import Traffic
 
-RECORDS = {"dataverse": "klantbeeld.activation.destinations.dataverse:Dataverse"}
+RECORDS = {
+    "dataverse": "klantbeeld.activation.destinations.dataverse:Dataverse",
+    "rest": "klantbeeld.activation.destinations.rest:Rest",
+}
 FILES = {
     "csv_drop": "klantbeeld.activation.destinations.csv_drop:CsvDrop",
     "hashed_audience": "klantbeeld.activation.destinations.hashed_audience:HashedAudience",
@@ -55,12 +58,14 @@ class RecordDestination(Protocol):
         largest_batch: Rows that `write` takes at once, at most.
         is_readable: Whether `read` can tell what is there; if not, it finds nothing.
         is_idempotent: Whether an operation that is sent twice takes effect once.
+        wants_whole_rows: Whether an update needs all columns, and not those alone that changed.
     """
 
     traffic: Traffic
     largest_batch: int
     is_readable: bool
     is_idempotent: bool
+    wants_whole_rows: bool
 
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the sync with what the system has, before anything is written.

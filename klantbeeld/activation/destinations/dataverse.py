@@ -113,6 +113,7 @@ class Dataverse:
     is_readable = True
     is_idempotent = True
     refuses_existing = True
+    wants_whole_rows = False
 
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
         own = settings.destination(spec.destination, DataverseSettings)

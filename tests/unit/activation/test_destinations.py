@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from klantbeeld.activation.destinations import open_files, open_records
+from klantbeeld.activation.destinations.answers import comparable_text, plain
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.settings import Settings, load_settings
@@ -75,3 +78,28 @@ def test_a_destination_of_another_environment_is_not_opened(
 ) -> None:
     with pytest.raises(KlantbeeldError, match="nothing was sent"):
         open_records(home(tmp_path, kind="pigeon", **bound), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("sent", "there"),
+    [
+        (None, ""),
+        (Decimal("12.50"), "12.5"),
+        (12, "12.0"),
+        (0.1, "0.10"),
+        (True, "true"),
+        (date(2026, 3, 1), "2026-03-01"),
+        ("2026-03-01T10:00:00Z", "2026-03-01T11:00:00.000+01:00"),
+        (datetime(2026, 3, 1, 10, tzinfo=UTC), "2026-03-01 10:00:00"),
+    ],
+)
+def test_the_same_value_in_another_spelling_is_the_same(sent: Any, there: Any) -> None:
+    assert comparable_text(sent) == comparable_text(there)
+    assert comparable_text(plain(sent)) == comparable_text(there)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("012", "12"), ("0612", 612), ("a", "A"), ("1e3", 1000), (None, 0)]
+)
+def test_what_only_looks_alike_is_not_the_same(one: Any, other: Any) -> None:
+    assert comparable_text(one) != comparable_text(other)

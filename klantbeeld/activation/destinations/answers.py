@@ -1,0 +1,201 @@
+"""What destinations that speak JSON have in common: values out, and what an answer proves.
+
+Belongs here: rules that hold whichever system answers. What a system's own fields mean belongs to
+its file.
+
+    values -> plain -> body -> send_each -> an answer per row -> outcome_of -> outcomes by op_id
+
+An answer proves something only if it can be that system's: a success whose body is a page of HTML
+is a sign-in page or a proxy, and proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from klantbeeld.activation.destinations import MISSING
+from klantbeeld.activation.ledger import Operation, Outcome
+from klantbeeld.http import (
+    REPEATABLE_METHODS,
+    AddressRefused,
+    AuthenticationFailed,
+    HttpError,
+    RetryPolicy,
+    StatusError,
+    TransportError,
+)
+
+# For requests that have the same effect when they are repeated, whatever their method.
+IDEMPOTENT = RetryPolicy(attempts=4, methods=REPEATABLE_METHODS | {"POST", "PATCH"})
+
+_SILENT_ROWS = 3  # after so many rows without an answer in a row, the system is left in peace
+_NOT_TAKEN = frozenset({401, 403, 429})
+_GONE = frozenset({404, 410})
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+Send = Callable[[Operation], Outcome | None]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: dates and times in ISO 8601, decimals as numbers."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def as_text(value: Any) -> str:
+    """A value as text, for systems whose every value is text; null is the empty text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.isoformat() if isinstance(value, datetime | date) else str(value)
+
+
+def comparable_text(value: Any) -> str | None:
+    """A value as text that is the same however a system spells it.
+
+    Empty is nothing, a number is a number also when it comes as text, a time is a moment. A text
+    of digits that begins with 0 is no number: a postal code, a telephone.
+    """
+    text = as_text(value)
+    if text == "":
+        return None
+    if _NUMBER.fullmatch(text):
+        return format(Decimal(text).normalize(), "f")
+    if _MOMENT.match(text):
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return text
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    return text
+
+
+def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]:
+    """Send operations one by one.
+
+    A row whose request has no answer is left out, and the next one is tried, three times in a row
+    at most. When the system takes nothing at all (refused login, 429, unreachable), the rows that
+    are left were certainly not sent: they are pending.
+
+    Raises:
+        HttpError: Nothing of it was taken.
+    """
+    outcomes: dict[str, Outcome] = {}
+    silent = 0
+    for place, operation in enumerate(operations):
+        try:
+            outcome = send(operation)
+        except HttpError as error:
+            if was_not_taken(error):
+                if place == 0:
+                    raise
+                return outcomes | _not_sent(operations[place:])
+            outcome = None
+        if outcome is not None:
+            outcomes[operation.op_id] = outcome
+        if outcome is not None and outcome.state != "pending":
+            silent = 0
+            continue
+        silent += 1
+        if silent == _SILENT_ROWS:
+            return outcomes | _not_sent(operations[place + 1 :])
+    return outcomes
+
+
+def _not_sent(operations: Iterable[Operation]) -> dict[str, Outcome]:
+    return {operation.op_id: Outcome("pending", "not sent") for operation in operations}
+
+
+def was_not_taken(error: HttpError) -> bool:
+    """Whether it is certain that the system did nothing, and would do nothing for other rows."""
+    if isinstance(error, TransportError):
+        return not error.was_sent
+    if isinstance(error, StatusError):
+        return error.status in _NOT_TAKEN
+    return isinstance(error, AuthenticationFailed | AddressRefused)
+
+
+def outcome_of(
+    operation: Operation, response: requests.Response, reason: str = ""
+) -> Outcome | None:
+    """What the answer to one row's own request says about it; None if it proves nothing.
+
+    Raises:
+        StatusError: The answer is about us and not about the row: 401, 403, 429.
+    """
+    status = response.status_code
+    if 200 <= status < 300:
+        is_proof = not response.content or document(response) is not None
+        return Outcome("acknowledged") if is_proof else None
+    if status in _NOT_TAKEN:
+        response.raise_for_status()
+    if status in _GONE and operation.kind == "delete":
+        return Outcome("acknowledged", "was gone already")
+    if status in _GONE and operation.kind == "update":
+        return Outcome(MISSING)
+    if 400 <= status < 500 and status != 408:
+        return Outcome("rejected", reason or str(status))
+    return None
+
+
+def document(response: requests.Response) -> Any:
+    """The body of an answer as JSON; None if it is none, or null."""
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
+
+
+def needed_document(response: requests.Response) -> Any:
+    """The body of an answer as JSON.
+
+    Raises:
+        HttpError: It is something else.
+    """
+    found = document(response)
+    if found is None:
+        raise HttpError(
+            f"{urlsplit(response.url).hostname} did not answer in JSON.",
+            hint="Check base_url: another service may be answering there.",
+        )
+    return found
+
+
+def dig(found: Any, path: str) -> Any:
+    """What is at a path such as `data.0.id` in a JSON document; None if there is nothing."""
+    for step in path.split(".") if path else []:
+        if isinstance(found, Mapping):
+            found = found.get(step)
+        elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+    return found
+
+
+def told_reason(status: object, code: object, message: object, columns: Iterable[str]) -> str:
+    """Status, error code and the columns of ours that a message names: its text may hold values."""
+    code = code if isinstance(code, str) and _CODE.fullmatch(code) else ""
+    text = message if isinstance(message, str) else ""
+    words = set(re.findall(r"[A-Za-z0-9_]+", text))
+    return " ".join(
+        part
+        for part in (str(status), code, *(column for column in columns if column in words))
+        if part
+    )

@@ -1,0 +1,482 @@
+"""Any JSON API, described in the settings: which request writes a row, and what its answer means.
+
+    operation -> template of the entity -> request -> answer -> outcome, by key and never by place
+
+An entity is written in one of three ways, whichever its API has:
+
+* `batch`: many rows in one request, answered row by row with their key;
+* `upsert`: one request per row that creates it or changes it, addressed by our key;
+* `find`, then `create` or `update`: an API whose rows have ids of its own.
+
+Templates are JSON with placeholders in braces. A text that is one placeholder becomes its value
+with its type; elsewhere its text is filled in, percent-encoded in a path:
+
+`{key}` the row's key · `{id}` the system's own id, as `find` gave it · `{op_id}` the operation's
+id, the same however often it is sent · `{values}` the values to write, an object · `{row}` the same
+with the key · `{rows}` all rows of a batch · any other name: that column's value. A member whose
+column is not part of the operation is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import quote
+
+import requests
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from klantbeeld.activation.destinations import EXISTS, MISSING, RowRefused
+from klantbeeld.activation.destinations.answers import (
+    IDEMPOTENT,
+    comparable_text,
+    dig,
+    document,
+    needed_document,
+    outcome_of,
+    plain,
+    send_each,
+    told_reason,
+    was_not_taken,
+)
+from klantbeeld.activation.ledger import Operation, Outcome
+from klantbeeld.activation.specs import SyncSpec
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.http import (
+    RETRIED_STATUSES,
+    ClientCredentials,
+    HttpError,
+    RetryPolicy,
+    StaticToken,
+    TokenProvider,
+    session,
+)
+from klantbeeld.settings import DestinationSettings, Settings
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_OWN = frozenset({"key", "id", "op_id", "values", "row", "rows"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bearer(_Section):
+    """A token that was handed out once."""
+
+    kind: Literal["bearer"]
+    token: SecretStr
+
+
+class Basic(_Section):
+    """A user name and a password."""
+
+    kind: Literal["basic"]
+    user: str
+    password: SecretStr
+
+
+class Header(_Section):
+    """A key in a header of its own."""
+
+    kind: Literal["header"]
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")
+    value: SecretStr
+
+
+class Client(_Section):
+    """Tokens by OAuth 2.0 client credentials."""
+
+    kind: Literal["client_credentials"]
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
+    scope: str | None = None
+
+
+class Answer(_Section):
+    """What proves that a row was taken, beside a status of success.
+
+    Attributes:
+        key: Path of the key in the answer; it must be the row's own.
+        errors: Path that is filled when the row was refused, whatever the status.
+        code: Path of the code in an error: what `errors` points to, the first one of a list, or
+            else the whole answer.
+        message: Path of the text in an error. Only the column names in it are kept.
+    """
+
+    key: str | None = None
+    errors: str | None = None
+    code: str = "code"
+    message: str = "message"
+
+
+class Request(_Section):
+    """One request, as templates."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    query: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    body: Any = None
+    answer: Answer = Answer()
+
+
+class Find(Request):
+    """How a row is found by our key.
+
+    Attributes:
+        rows: Path of the rows in the answer: a list, or the one row.
+        key: Path of the key in a row: proof that it is the row that was asked for.
+        id: Path of the system's own id in a row.
+        values: Path of the values in a row.
+    """
+
+    method: Literal["GET", "POST"] = "GET"
+    rows: str = ""
+    key: str
+    id: str | None = None
+    values: str = ""
+
+
+class Batch(Request):
+    """Many rows in one request, answered one by one.
+
+    Attributes:
+        largest: Rows in one request.
+        row: Template of one of `{rows}`.
+        rows: Path of the results in the answer.
+        key: Path of the key in a result.
+        status: Path of a result's status; without it, a result without errors is a success.
+        ok: The statuses that are a success.
+        errors: Path of the refused rows, if they are a list of their own. They need a key too.
+    """
+
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+    largest: int = Field(100, ge=1, le=10_000)
+    row: Any = "{row}"
+    rows: str
+    key: str
+    status: str | None = None
+    ok: tuple[str | int, ...] = ()
+    errors: str | None = None
+
+
+class Entity(_Section):
+    """How one kind of row is written, found and deleted."""
+
+    batch: Batch | None = None
+    upsert: Request | None = None
+    find: Find | None = None
+    create: Request | None = None
+    update: Request | None = None
+    delete: Request | None = None
+    whole_rows: bool = Field(False, description="a change is sent with all columns, for PUT")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Entity:
+        ways = [self.batch is not None, self.upsert is not None, self.create is not None]
+        if sum(ways) != 1:
+            raise ValueError("expected exactly one of batch, upsert or create")
+        if (self.create is None) != (self.update is None):
+            raise ValueError("create and update are needed together")
+        needs_id = [r for r in (self.update, self.delete) if r and "id" in _names(r)]
+        if needs_id and (self.find is None or self.find.id is None):
+            raise ValueError("{id} needs a find request with the path of the id")
+        for request in (self.upsert, self.find, self.create):
+            if request is not None and "id" in _names(request):
+                raise ValueError("{id} is known in update and delete only")
+        if self.batch is not None and self.batch.status is not None and not self.batch.ok:
+            raise ValueError("batch.status needs batch.ok: the statuses that are a success")
+        return self
+
+
+class RestSettings(DestinationSettings):
+    """A `[destinations.<name>]` section of this kind."""
+
+    kind: Literal["rest"]
+    base_url: str = Field(pattern=r"^https?://")
+    auth: Annotated[Bearer | Basic | Header | Client, Field(discriminator="kind")] | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    timeout_seconds: float = Field(30, gt=0, description="silence after which a request ends")
+    entities: dict[str, Entity] = Field(min_length=1)
+
+
+class Rest:
+    """One entity of one API, as the destination of one sync."""
+
+    def __init__(self, settings: Settings, spec: SyncSpec) -> None:
+        own = settings.destination(spec.destination, RestSettings)
+        entity = own.entities.get(spec.entity)
+        if entity is None:
+            raise KlantbeeldError(
+                f"destinations.{spec.destination} has no entity {spec.entity}",
+                f"Add [destinations.{spec.destination}.entities.{spec.entity}], or correct"
+                f" meta.sync.entity of {spec.name}.",
+            )
+        self._spec = spec
+        self._entity = entity
+        self._base = own.base_url.rstrip("/") + "/"
+        self.largest_batch = entity.batch.largest if entity.batch else 1_000
+        self.is_readable = entity.find is not None
+        self.is_idempotent = entity.create is None or "op_id" in _names(entity.create)
+        self.refuses_existing = entity.find is not None and entity.create is not None
+        self.wants_whole_rows = entity.whole_rows
+        self._http = session(
+            settings,
+            base_url=self._base,
+            token_provider=_token_provider(settings, own),
+            timeout=(5, own.timeout_seconds),
+            headers={"Accept": "application/json", **_credentials(own), **own.headers},
+            retry=IDEMPOTENT if self.is_idempotent else RetryPolicy(attempts=4),
+        )
+        if isinstance(own.auth, Basic):
+            self._http.auth = (own.auth.user, own.auth.password.get_secret_value())
+        self.traffic = self._http.traffic
+
+    def check(self, types: Mapping[str, str]) -> None:
+        """Compare the templates with the sync; see `RecordDestination.check`."""
+        columns = set(self._spec.columns.values())
+        templates = self._entity.model_dump(exclude={"whole_rows"}, exclude_none=True)
+        for name, template in templates.items():
+            unknown = set(_placeholders(template)) - _OWN - columns
+            if unknown:
+                raise KlantbeeldError(
+                    f"{self._spec.name}: {name} of {self._spec.entity} has placeholders that are"
+                    f" no columns of the sync: {', '.join(sorted(unknown))}",
+                    f"The columns are {', '.join(sorted(columns))}; nothing was sent.",
+                )
+        if self._spec.on_leave == "delete" and self._entity.delete is None:
+            raise KlantbeeldError(
+                f"{self._spec.name} deletes rows, and {self._spec.entity} has no delete request",
+                "Describe one in the settings, or set meta.sync.on_leave: keep.",
+            )
+
+    def encode(self, key: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values as JSON; see `RecordDestination.encode`."""
+        if key in (".", ".."):
+            raise RowRefused("its key cannot be part of an address")
+        return {column: plain(value) for column, value in values.items()}
+
+    def write(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Send operations in a batch or one by one; see `RecordDestination.write`."""
+        if self._entity.batch is None:
+            return send_each(operations, self._send)
+        deletes = [operation for operation in operations if operation.kind == "delete"]
+        others = [operation for operation in operations if operation.kind != "delete"]
+        outcomes = send_each(deletes, self._send) if deletes else {}
+        return outcomes | (self._send_batch(self._entity.batch, others) if others else {})
+
+    def _send(self, operation: Operation) -> Outcome | None:
+        entity, found = self._entity, None
+        if entity.find is not None and (entity.create or operation.kind == "delete"):
+            try:
+                found = self._find(entity.find, operation.key)
+            except HttpError as error:
+                if was_not_taken(error):
+                    raise
+                return Outcome("pending", "not sent: it could not be looked up")
+            if found is None and operation.kind == "delete":
+                return Outcome("acknowledged", "was gone already")
+            if found is None and operation.kind == "update":
+                return Outcome(MISSING)
+            if found is not None and operation.must_be_new:
+                return Outcome(EXISTS)
+        if operation.kind == "delete":
+            request = entity.delete
+        elif entity.upsert is not None:
+            request = entity.upsert
+        elif found is None and operation.kind == "create":
+            request = entity.create
+        else:
+            request = entity.update
+        if request is None:
+            return Outcome("rejected", f"no {operation.kind} request is described")
+        known = self._known(operation)
+        if entity.find is not None and found is not None and entity.find.id is not None:
+            known["id"] = dig(found, entity.find.id)
+        response = self._ask(request, known)
+        body = document(response)
+        outcome = outcome_of(operation, response, self._reason(request, response.status_code, body))
+        if outcome is None or outcome.state != "acknowledged" or response.status_code >= 400:
+            return outcome
+        answer = request.answer
+        if answer.errors is not None and dig(body, answer.errors):
+            return Outcome("rejected", self._reason(request, response.status_code, body))
+        if answer.key is not None and not _is_key(dig(body, answer.key), operation.key):
+            return None
+        return outcome
+
+    def _reason(self, request: Request, status: object, body: Any) -> str:
+        answer = request.answer
+        errors = (dig(body, answer.errors) if answer.errors else None) or body
+        first = errors[0] if isinstance(errors, list) and errors else errors
+        return told_reason(
+            status, dig(first, answer.code), dig(first, answer.message), self._spec.columns.values()
+        )
+
+    def _known(self, operation: Operation) -> dict[str, Any]:
+        """What placeholders stand for."""
+        values = dict(operation.body)
+        return values | {
+            "key": operation.key,
+            "op_id": operation.op_id,
+            "values": values,
+            "row": {self._spec.key_column: operation.key} | values,
+            self._spec.key_column: operation.key,
+        }
+
+    def _ask(self, request: Request, known: Mapping[str, Any]) -> requests.Response:
+        path = _PLACEHOLDER.sub(lambda found: quote(str(known[found[1]]), safe=""), request.path)
+        body = _filled(request.body, known)
+        return self._http.request(
+            request.method,
+            self._base + path.lstrip("/"),
+            params={name: str(_filled(value, known)) for name, value in request.query.items()},
+            headers={name: str(_filled(value, known)) for name, value in request.headers.items()},
+            json=body,
+        )
+
+    # ---- batches -------------------------------------------------------------------------------
+
+    def _send_batch(self, batch: Batch, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        rows = [_filled(batch.row, self._known(operation)) for operation in operations]
+        response = self._ask(batch, {"rows": rows, "op_id": operations[0].op_id})
+        response.raise_for_status()
+        body = document(response)
+        by_key = {operation.key: operation for operation in operations}
+        outcomes: dict[str, Outcome] = {}
+        told_twice: set[str] = set()
+        for operation, outcome in self._results(batch, body, by_key):
+            if outcomes.setdefault(operation.op_id, outcome) != outcome:
+                told_twice.add(operation.op_id)
+        return {op_id: outcome for op_id, outcome in outcomes.items() if op_id not in told_twice}
+
+    def _results(
+        self, batch: Batch, body: Any, by_key: Mapping[str, Operation]
+    ) -> Iterator[tuple[Operation, Outcome]]:
+        for path, is_refusal in ((batch.rows, False), (batch.errors, True)):
+            results = dig(body, path) if path is not None else None
+            for result in results if isinstance(results, list) else ():
+                operation = by_key.get(str(dig(result, batch.key)))
+                status = dig(result, batch.status) if batch.status else ""
+                if operation is None or (status not in batch.ok and status in RETRIED_STATUSES):
+                    continue
+                failed = bool(batch.answer.errors and dig(result, batch.answer.errors))
+                if is_refusal or failed or (batch.status and status not in batch.ok):
+                    yield operation, Outcome("rejected", self._reason(batch, status or 200, result))
+                else:
+                    yield operation, Outcome("acknowledged")
+
+    # ---- rows back -----------------------------------------------------------------------------
+
+    def read(self, keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the system holds, by key; see `RecordDestination.read`."""
+        find = self._entity.find
+        if find is None:
+            return {}
+        found: dict[str, dict[str, Any]] = {}
+        for key in keys:
+            row = self._find(find, key)
+            values = dig(row, find.values) if row is not None else None
+            if isinstance(values, dict):
+                found[key] = values
+        return found
+
+    def _find(self, find: Find, key: str) -> dict[str, Any] | None:
+        """The row of a key.
+
+        Raises:
+            HttpError: The system did not answer as it should: whether it has the row is not known.
+        """
+        known = {"key": key, self._spec.key_column: key}
+        response = self._ask(find, known)
+        if response.status_code in (404, 410):
+            return None
+        response.raise_for_status()
+        rows = dig(needed_document(response), find.rows)
+        for row in rows if isinstance(rows, list) else [rows]:
+            if _is_key(dig(row, find.key), key):
+                return cast(dict[str, Any], row)
+        return None
+
+    def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
+        """Whether the system holds what was sent; see `RecordDestination.holds`."""
+        if operation.kind == "delete":
+            return self.is_readable and found is None
+        return found is not None and all(
+            comparable_text(sent) == comparable_text(found.get(column))
+            for column, sent in operation.body.items()
+        )
+
+
+def _token_provider(settings: Settings, own: RestSettings) -> TokenProvider | None:
+    match own.auth:
+        case Bearer():
+            return StaticToken(own.auth.token.get_secret_value())
+        case Client():
+            return ClientCredentials(
+                settings,
+                token_url=own.auth.token_url,
+                client_id=own.auth.client_id,
+                client_secret=own.auth.client_secret.get_secret_value(),
+                scope=own.auth.scope,
+            )
+        case _:
+            return None
+
+
+def _credentials(own: RestSettings) -> dict[str, str]:
+    if isinstance(own.auth, Header):
+        return {own.auth.name: own.auth.value.get_secret_value()}
+    return {}
+
+
+def _is_key(there: Any, key: str) -> bool:
+    return isinstance(there, str | int) and str(there) == key
+
+
+def _names(request: Request) -> set[str]:
+    return set(_placeholders(request.model_dump()))
+
+
+def _placeholders(template: Any) -> Iterator[str]:
+    """The names in braces anywhere in a template."""
+    if isinstance(template, str):
+        yield from _PLACEHOLDER.findall(template)
+    elif isinstance(template, Mapping):
+        for name, value in template.items():
+            yield from _placeholders(name)
+            yield from _placeholders(value)
+    elif isinstance(template, list | tuple):
+        for part in template:
+            yield from _placeholders(part)
+
+
+def _filled(template: Any, known: Mapping[str, Any]) -> Any:
+    """A template with its placeholders filled in."""
+    if isinstance(template, str):
+        whole = _PLACEHOLDER.fullmatch(template)
+        if whole is not None:
+            return known.get(whole[1])
+        return _PLACEHOLDER.sub(lambda found: _text(known.get(found[1])), template)
+    if isinstance(template, Mapping):
+        return {
+            name: _filled(value, known)
+            for name, value in template.items()
+            if not _is_absent(value, known)
+        }
+    if isinstance(template, list | tuple):
+        return [_filled(part, known) for part in template if not _is_absent(part, known)]
+    return template
+
+
+def _is_absent(template: Any, known: Mapping[str, Any]) -> bool:
+    """Whether a template is the value of a column that the operation does not write."""
+    whole = _PLACEHOLDER.fullmatch(template) if isinstance(template, str) else None
+    return whole is not None and whole[1] not in known
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
