@@ -6,8 +6,14 @@ A rule whose pairs exceed its budget is not dropped: its largest blocks are, as 
 cost most (a common name, a default date, a prefix such as "van"). Rules marked extra are used while
 the total budget lasts, so that small data get a thorough search and a million records stay near
 1.25 pairs a record.
+
+Budgets are about all the records, so what they come to, the largest block that each rule may use,
+is part of a model version (`frozen`): with it, who meets whom depends on the records of a block and
+on nothing else, and a few new records can be brought to theirs without looking at the rest.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +26,8 @@ PAIRS_PER_RECORD: Final = 1.25
 PAIRS_AT_LEAST: Final = 750_000
 # Below this many records the rules' budgets stay as they are for this many.
 SMALL_DATA: Final = 10_000
+# Where no block was over the budget, one may still grow until it alone takes this share of it.
+ONE_BLOCK: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,22 @@ class RuleCost:
         pairs: Pairs that no earlier rule had found.
         left_out_blocks: Blocks over its budget.
         largest_block: Records in the largest block used.
+        allowed_block: Records in the largest block that it may use, now and under the same model
+            version later.
     """
 
     rule: str
     pairs: int
     left_out_blocks: int
     largest_block: int
+    allowed_block: int
 
 
 def make_candidate_pairs(
-    con: duckdb.DuckDBPyConnection, records: int, pairs_per_record: float = PAIRS_PER_RECORD
+    con: duckdb.DuckDBPyConnection,
+    records: int,
+    pairs_per_record: float = PAIRS_PER_RECORD,
+    largest_blocks: Mapping[str, int] | None = None,
 ) -> list[RuleCost]:
     """Make `candidate_pairs` (id_l < id_r, rule) from `people`.
 
@@ -48,6 +62,8 @@ def make_candidate_pairs(
         con: The linkage's own engine.
         records: The number of records.
         pairs_per_record: The total budget; extra rules are used while it lasts.
+        largest_blocks: Per rule the records in the largest block it may use, in place of budgets; a
+            rule that is not named is not used.
 
     Returns:
         What each rule did, in order; rules that were not used are left out.
@@ -57,12 +73,16 @@ def make_candidate_pairs(
     total_budget = max(pairs_per_record * records, PAIRS_AT_LEAST)
     costs = []
     for number, rule in enumerate(BLOCKING_RULES):
+        if largest_blocks is not None:
+            if rule.name in largest_blocks:
+                costs.append(_add_pairs(con, rule, number, largest=largest_blocks[rule.name]))
+            continue
         budget = rule.pairs_per_record * max(records, SMALL_DATA)
         if rule.is_extra:
             budget = min(budget, total_budget - total)
             if budget <= 0:
                 continue
-        cost = _add_pairs(con, rule, number, budget)
+        cost = _add_pairs(con, rule, number, budget=budget)
         total += cost.pairs
         costs.append(cost)
     con.execute("drop table if exists blocks")
@@ -70,40 +90,52 @@ def make_candidate_pairs(
 
 
 def _add_pairs(
-    con: duckdb.DuckDBPyConnection, rule: BlockingRule, number: int, budget: float
+    con: duckdb.DuckDBPyConnection,
+    rule: BlockingRule,
+    number: int,
+    *,
+    budget: float = 0.0,
+    largest: int | None = None,
 ) -> RuleCost:
-    present = " and ".join(f"({key}) is not null" for key in rule.keys)
-    con.execute(f"""
-        create or replace table blocks as
-        select id, hash({", ".join(rule.keys)}) as block, count(*) over (partition by block) as size
-        from people
-        where {present}
-        qualify size > 1
-    """)
+    """Add one rule's pairs: of blocks up to the largest one given, or that a budget allows."""
+    con.execute(f"create or replace table blocks as {blocks_sql(rule)} qualify size > 1")
+    allowed = f"size <= {largest}" if largest is not None else "pairs_so_far <= $budget"
     row = con.execute(
-        """
+        f"""
         with sizes as (
             select size, count(*) / size as blocks, count(*) * (size - 1) / 2 as pairs
             from blocks group by size
         ),
         running as (select *, sum(pairs) over (order by size) as pairs_so_far from sizes)
         select
-            coalesce(max(size) filter (pairs_so_far <= $budget), 0),
-            coalesce(sum(blocks) filter (pairs_so_far > $budget), 0)
+            coalesce(max(size) filter ({allowed}), 0),
+            coalesce(sum(blocks) filter (not ({allowed})), 0)
         from running
         """,
-        {"budget": budget},
+        {} if largest is not None else {"budget": budget},
     ).fetchone()
-    largest, left_out = (int(value) for value in row or (0, 0))
-    if largest == 0:
-        return RuleCost(rule.name, 0, left_out, 0)
+    used, left_out = (int(value) for value in row or (0, 0))
+    if largest is None:
+        largest = used if left_out else max(used, math.isqrt(int(2 * ONE_BLOCK * budget)))
+    if used == 0:
+        return RuleCost(rule.name, 0, left_out, 0, largest)
     inserted = con.execute(f"""
         insert into candidate_pairs
         select blocks_l.id, blocks_r.id, {number}
-        from (from blocks where size <= {largest}) as blocks_l
-        inner join (from blocks where size <= {largest}) as blocks_r
+        from (from blocks where size <= {used}) as blocks_l
+        inner join (from blocks where size <= {used}) as blocks_r
             on blocks_r.block = blocks_l.block and blocks_r.id > blocks_l.id
         anti join candidate_pairs as known
             on known.id_l = blocks_l.id and known.id_r = blocks_r.id
     """).fetchone()
-    return RuleCost(rule.name, int(inserted[0]) if inserted else 0, left_out, largest)
+    return RuleCost(rule.name, int(inserted[0]) if inserted else 0, left_out, used, largest)
+
+
+def blocks_sql(rule: BlockingRule, people: str = "people") -> str:
+    """The records that a rule can place: `id`, `block`, and the `size` of the block."""
+    present = " and ".join(f"({key}) is not null" for key in rule.keys)
+    return f"""
+        select id, hash({", ".join(rule.keys)}) as block, count(*) over (partition by block) as size
+        from {people}
+        where {present}
+    """

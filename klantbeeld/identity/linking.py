@@ -24,6 +24,12 @@ from klantbeeld.identity.clustering import (
     cluster_records,
     connected_components,
 )
+from klantbeeld.identity.frozen import (
+    Frequencies,
+    Frozen,
+    count_frequencies,
+    make_frequency_tables,
+)
 from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, SAME, LinkageModel, level_weight
 
 # Components up to this size have every pair inside weighed, so that evidence against a chain is
@@ -47,7 +53,8 @@ class Linkage:
         rules: What each blocking rule did.
         pairs: Pairs weighed.
         deterministic_pairs: Pairs that a key of the sources put together.
-        matches_per_record: As estimated from these records.
+        matches_per_record: As estimated from these records, or as frozen.
+        frequencies: How often values occur, as counted in these records, or as frozen.
     """
 
     clusters: Clusters
@@ -55,6 +62,7 @@ class Linkage:
     pairs: int
     deterministic_pairs: int
     matches_per_record: float
+    frequencies: Frequencies
 
 
 class Scorer:
@@ -65,6 +73,7 @@ class Scorer:
         model: The model.
         records: The number of records.
         people: The table to score.
+        frequencies: How often values occur; without, Splink counts them in `people`.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class Scorer:
         model: LinkageModel,
         records: int,
         people: str = "people",
+        frequencies: Frequencies | None = None,
     ) -> None:
         from splink import DuckDBAPI, Linker
 
@@ -86,6 +96,10 @@ class Scorer:
         registered = self._api.register(people, dataset_display_name="records")
         self.linker = Linker(registered, model.splink_settings(records), log_level="ERROR")
         self._registered = 0
+        if frequencies is not None:
+            for column, table in make_frequency_tables(con, frequencies, people):
+                lookup = self._api.register(table, dataset_display_name=table)
+                self.linker.table_management.register_term_frequency_lookup(lookup, column)
 
     def score(self, pairs: str, target: str, *, in_detail: bool = False) -> None:
         """Weigh pairs against strangers and housemates.
@@ -177,7 +191,11 @@ class Scorer:
 
 
 def link_people(
-    con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int, join_probability: float
+    con: duckdb.DuckDBPyConnection,
+    model: LinkageModel,
+    records: int,
+    join_probability: float,
+    frozen: Frozen | None = None,
 ) -> Linkage:
     """Link the records of `people`.
 
@@ -189,15 +207,25 @@ def link_people(
         model: The model version to use.
         records: The number of records in `people`.
         join_probability: Pairs at least this probable join records.
+        frozen: The values of the model version; without, they are counted in these records.
     """
     make_deterministic_pairs(con)
-    rules = make_candidate_pairs(con, records)
-    scorer = Scorer(con, model, records)
+    rules = make_candidate_pairs(
+        con, records, largest_blocks=None if frozen is None else frozen.largest_blocks
+    )
+    frequencies = count_frequencies(con) if frozen is None else frozen.frequencies
+    # The prior that Splink adds is taken off again: with another, weights would differ in their last
+    # digits.
+    counted = records if frozen is None else frozen.records
+    scorer = Scorer(con, model, counted, frequencies=frequencies)
     scorer.score("candidate_pairs", "weighed_pairs")
-    matches_per_record = model.matches_per_record
-    if model.is_generic:
-        matches_per_record = estimate_matches_per_record(con, model, records)
-    prior = min(0.5, matches_per_record / max(records, 2))
+    if frozen is not None:
+        matches_per_record, prior = frozen.matches_per_record, frozen.prior
+    else:
+        matches_per_record = model.matches_per_record
+        if model.is_generic:
+            matches_per_record = estimate_matches_per_record(con, model, records)
+        prior = min(0.5, matches_per_record / max(records, 2))
     threshold = math.log2(join_probability / (1 - join_probability))
     combine_odds(con, "weighed_pairs", "scored_pairs", prior)
 
@@ -228,7 +256,31 @@ def link_people(
         np.concatenate([evidence[computed], sure]),
         threshold,
     )
-    return Linkage(clusters, rules, _count(con, "scored_pairs"), len(sure_left), matches_per_record)
+    return Linkage(
+        clusters,
+        rules,
+        _count(con, "scored_pairs"),
+        len(sure_left),
+        matches_per_record,
+        frequencies,
+    )
+
+
+def freeze(linkage: Linkage, records: int, suppressed: pa.Table) -> Frozen:
+    """What it takes to link these records again with the same outcome, and others alike.
+
+    Args:
+        linkage: What was linked without frozen values.
+        records: The number of records.
+        suppressed: The values set aside before, as `find_values` gave them.
+    """
+    return Frozen(
+        records=records,
+        matches_per_record=linkage.matches_per_record,
+        largest_blocks={cost.rule: cost.allowed_block for cost in linkage.rules},
+        frequencies=linkage.frequencies,
+        suppressed=suppressed,
+    )
 
 
 def make_deterministic_pairs(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,9 +1,14 @@
-"""Model versions: files in the home's `models/`, registered in the control plane.
+"""Model versions: folders in the home's `models/`, registered in the control plane.
 
-Here: which model is current, writing a candidate, promoting one. Not here: estimating a model
-(`fitting`).
+Here: which version is current, writing a candidate, freezing values, promoting. Not here:
+estimating a model (`fitting`), counting values (`frozen`).
+
+A version is parameters and the values frozen with them, in one folder. The default's parameters
+ship with the product and hold no personal values, so a home freezes its own beside them with its
+first linkage: `default-1.1`. The dot counts how often values were frozen for the same parameters.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,82 +19,151 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import linkage_models
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.files import write_atomic
+from klantbeeld.identity.frozen import PARAMETERS, Frozen, fingerprint, read_frozen, write_frozen
 from klantbeeld.identity.model import DEFAULT_VERSION, LinkageModel, default_model, load_model
 from klantbeeld.settings import Settings
 
 
-def current_model(settings: Settings, control: ControlPlane) -> LinkageModel:
-    """The model that runs use: the promoted one, or the default that ships."""
-    query = sa.select(linkage_models.c.path).where(linkage_models.c.status == "current")
+@dataclass(frozen=True)
+class ModelVersion:
+    """Parameters, and where the values frozen with them are.
+
+    Attributes:
+        model: The parameters; its `version` is the name of the whole.
+        folder: None as long as nothing is frozen.
+    """
+
+    model: LinkageModel
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The version's name."""
+        return self.model.version
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of everything that the version holds."""
+        return "" if self.folder is None else fingerprint(self.folder)
+
+    def frozen(self) -> Frozen | None:
+        """The frozen values; None if there are none yet."""
+        return None if self.folder is None else read_frozen(self.folder)
+
+
+def current_version(settings: Settings, control: ControlPlane) -> ModelVersion:
+    """The version that runs use: the promoted one, or the default that ships.
+
+    The default's parameters are the product's: after an upgrade that brings others, the values that
+    were frozen with the former ones are not used any more.
+    """
+    query = sa.select(linkage_models.c.model_version, linkage_models.c.path).where(
+        linkage_models.c.status == "current"
+    )
     with control.read() as connection:
-        path = connection.scalar(query)
-    return default_model() if path is None else load_model(_model_path(settings, path))
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        return ModelVersion(default_model())
+    name, path = str(row[0]), str(row[1])
+    folder = settings.paths.models_dir / path
+    if family(name) == DEFAULT_VERSION:
+        shipped = default_model().with_version(name)
+        # Compared as text: parameters of other comparisons cannot be read as a model.
+        if _read(folder / PARAMETERS) != shipped.to_json() + "\n":
+            return ModelVersion(default_model())
+    return ModelVersion(load_model(folder / PARAMETERS), folder)
 
 
-def named_model(settings: Settings, control: ControlPlane, model_version: str) -> LinkageModel:
-    """A model by its version, whatever its status.
+def named_version(settings: Settings, control: ControlPlane, name: str) -> ModelVersion:
+    """A version by its name, whatever its status.
 
     Raises:
-        KlantbeeldError: There is no such model, or its file is not usable.
+        KlantbeeldError: There is no such version, or its files are not usable.
     """
-    if model_version == DEFAULT_VERSION:
-        return default_model()
-    query = sa.select(linkage_models.c.path).where(linkage_models.c.model_version == model_version)
+    if name == DEFAULT_VERSION:
+        return ModelVersion(default_model())
+    query = sa.select(linkage_models.c.path).where(linkage_models.c.model_version == name)
     with control.read() as connection:
         path = connection.scalar(query)
     if path is None:
         raise KlantbeeldError(
-            f"there is no linkage model {model_version}",
+            f"there is no linkage model {name}",
             "`klantbeeld identity models` lists those of this home.",
         )
-    return load_model(_model_path(settings, path))
+    folder = settings.paths.models_dir / path
+    return ModelVersion(load_model(folder / PARAMETERS), folder)
+
+
+def family(name: str) -> str:
+    """The name of a version's parameters, whatever values are frozen with them."""
+    return name.split(".", 1)[0]
 
 
 def write_candidate(
-    settings: Settings, control: ControlPlane, model: LinkageModel, metrics: dict[str, Any]
-) -> LinkageModel:
-    """Keep a fitted model as a candidate; it gets the next version's name."""
-    now = datetime.now(UTC)
+    settings: Settings,
+    control: ControlPlane,
+    model: LinkageModel,
+    frozen: Frozen,
+    metrics: dict[str, Any],
+) -> ModelVersion:
+    """Keep a fitted model and the values of its records as a candidate, under the next name."""
     with control.begin() as connection:
-        number = connection.scalar(sa.select(sa.func.count()).select_from(linkage_models)) or 0
-        version = f"model-{number + 1:04d}"
-        named = model.with_version(version)
-        # The file first: a row without its file would stop every later run.
-        write_atomic(settings.paths.models_dir / f"{version}.json", named.to_json() + "\n")
-        connection.execute(
-            linkage_models.insert().values(
-                model_version=version,
-                status="candidate",
-                path=f"{version}.json",
-                trained_at=now,
-                metrics=metrics,
-            )
+        names = _names(connection)
+        number = 1 + len({family(name) for name in names if name.startswith("model-")})
+        return _write(
+            settings, connection, model, frozen, f"model-{number:04d}", "candidate", metrics
         )
-    return named
+
+
+def write_frozen_version(
+    settings: Settings,
+    control: ControlPlane,
+    version: ModelVersion,
+    frozen: Frozen,
+    metrics: dict[str, Any],
+    *,
+    is_current: bool,
+) -> ModelVersion:
+    """Keep values frozen anew for the parameters of a version.
+
+    Args:
+        settings: The home's settings.
+        control: The control plane.
+        version: The version whose parameters they go with.
+        frozen: The values.
+        metrics: Counts and shares, for a person.
+        is_current: Whether runs use it from now on; otherwise it waits to be promoted.
+    """
+    with control.begin() as connection:
+        stem = f"{family(version.name)}."
+        number = 1 + sum(name.startswith(stem) for name in _names(connection))
+        if is_current:
+            _retire(connection)
+        status = "current" if is_current else "candidate"
+        return _write(
+            settings, connection, version.model, frozen, f"{stem}{number}", status, metrics
+        )
 
 
 def promote(settings: Settings, control: ControlPlane, model_version: str) -> None:
-    """Make a model the current one; `default-1`, the one that ships, included.
+    """Make a version the current one; `default-1`, the one that ships, included.
 
     Raises:
-        KlantbeeldError: There is no such model, or its file is not usable.
+        KlantbeeldError: There is no such version, or its files are not usable.
     """
     query = sa.select(linkage_models.c.path).where(linkage_models.c.model_version == model_version)
     with control.begin() as connection:
         path = connection.scalar(query)
         if path is None and model_version != DEFAULT_VERSION:
-            known: list[str] = list(connection.scalars(sa.select(linkage_models.c.model_version)))
             raise KlantbeeldError(
                 f"there is no linkage model {model_version}",
-                f"Known: {', '.join([DEFAULT_VERSION, *known])}.",
+                f"Known: {', '.join([DEFAULT_VERSION, *_names(connection)])}.",
             )
         if path is not None:
-            load_model(_model_path(settings, path))
-        connection.execute(
-            linkage_models.update()
-            .where(linkage_models.c.status == "current")
-            .values(status="retired")
-        )
+            folder = settings.paths.models_dir / path
+            load_model(folder / PARAMETERS)
+            read_frozen(folder)
+        _retire(connection)
         connection.execute(
             linkage_models.update()
             .where(linkage_models.c.model_version == model_version)
@@ -98,5 +172,46 @@ def promote(settings: Settings, control: ControlPlane, model_version: str) -> No
         control.audit(connection, "promote_model", model_version)
 
 
-def _model_path(settings: Settings, path: str) -> Path:
-    return settings.paths.models_dir / path
+def _names(connection: sa.Connection) -> list[str]:
+    query = sa.select(linkage_models.c.model_version).order_by(linkage_models.c.trained_at)
+    return list(connection.scalars(query))
+
+
+def _retire(connection: sa.Connection) -> None:
+    connection.execute(
+        linkage_models.update().where(linkage_models.c.status == "current").values(status="retired")
+    )
+
+
+def _write(
+    settings: Settings,
+    connection: sa.Connection,
+    model: LinkageModel,
+    frozen: Frozen,
+    name: str,
+    status: str,
+    metrics: dict[str, Any],
+) -> ModelVersion:
+    """The files first: a row without its files would stop every later run."""
+    folder = settings.paths.models_dir / name
+    named = model.with_version(name)
+    write_atomic(folder / PARAMETERS, named.to_json() + "\n")
+    write_frozen(folder, frozen)
+    connection.execute(
+        linkage_models.insert().values(
+            model_version=name,
+            status=status,
+            path=name,
+            trained_at=datetime.now(UTC),
+            metrics=metrics,
+            promoted_at=datetime.now(UTC) if status == "current" else None,
+        )
+    )
+    return ModelVersion(named, folder)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -8,7 +8,7 @@ linked, and when a version becomes official.
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import duckdb
@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from klantbeeld.control import ControlPlane
 from klantbeeld.identity import charts, preparation, registry
-from klantbeeld.identity.linking import MATCH_KEYS, Linkage, link_people
+from klantbeeld.identity.frozen import Frozen
+from klantbeeld.identity.linking import MATCH_KEYS, Linkage, freeze, link_people
 from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
 from klantbeeld.identity.profile_ids import (
     IdCounts,
@@ -25,12 +26,17 @@ from klantbeeld.identity.profile_ids import (
     identity_state,
     read_history,
 )
-from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.identity.registry import ModelVersion
+from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 
 # Raised when the way of linking changes, so that kept results are not taken for today's.
 METHOD: Final = 1
 DETERMINISTIC_KEY: Final = "DETERMINISTIC"
+# Frozen values are those of about as many records as there are: beyond these shares of the number
+# they were counted on, the largest blocks allowed and the frequencies belong to another population.
+FEWEST: Final = 0.5
+MOST: Final = 1.5
 LARGE_PROFILE: Final = 50
 
 
@@ -59,6 +65,9 @@ class LinkReport:
         known_records: Records known before.
         suppressed: Values left out of matching, per kind.
         pairs_by_rule: Pairs that each blocking rule was the first to find.
+        unlisted_values: Values that identify nobody by now and are matched on until values are
+            frozen anew.
+        frozen_because: Why values were frozen anew in this run; empty if they were not.
         warnings: What a person should look at.
         seconds: How long it took.
     """
@@ -83,6 +92,8 @@ class LinkReport:
     known_records: int
     suppressed: Mapping[str, int] = field(default_factory=dict)
     pairs_by_rule: Mapping[str, int] = field(default_factory=dict)
+    unlisted_values: int = 0
+    frozen_because: str = ""
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -99,17 +110,17 @@ def link(
     Args:
         con: The open build; schema `identity` is written, nothing else.
         settings: The home's settings.
-        control: The control plane; it is only read.
+        control: The control plane; it is only read, but for a model version that is frozen.
         run_id: The run, for the report.
 
     Returns:
         What was done.
     """
     started = time.monotonic()
-    model = registry.current_model(settings, control)
+    version = registry.current_version(settings, control)
     state = identity_state(control)
-    digest = _input_digest(con, settings, model)
-    kept = _kept_report(con, digest, state)
+    contents = _contents(con)
+    kept = _kept_report(con, f"{_basis(settings, version)}:{contents}", state)
     if kept is not None:
         return kept
 
@@ -117,27 +128,54 @@ def link(
     own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
     try:
         count = preparation.make_people(own, records)
-        suppressed = suppress_values(own, settings.home_key(), settings.identity.kept_values)
-        linkage = link_people(own, model, count, settings.identity.join_probability)
+        found = find_values(own)
+        frozen = version.frozen()
+        why = _why_to_freeze(frozen, count)
+        if why:
+            frozen = None
+        suppressed = suppress_values(
+            own,
+            settings.home_key(),
+            settings.identity.kept_values,
+            found if frozen is None else frozen.suppressed,
+        )
+        linkage = link_people(own, version.model, count, settings.identity.join_probability, frozen)
+        if frozen is None:
+            frozen = freeze(linkage, count, found)
+            version = registry.write_frozen_version(
+                settings, control, version, frozen, _frozen_figures(frozen), is_current=True
+            )
         record_ids = own.execute("select record_id from people order by id").to_arrow_table()
         labels = linkage.clusters.labels
         clusters = pa.table({"record_id": record_ids.column(0), "cluster": labels})
         history = read_history(control)
         ids = assign_profile_ids(own, clusters, history, settings.home_key())
         make_pairs(own, labels, settings.identity.join_probability)
-        make_profile_records(own, labels, model.version)
-        report = _report(own, model, linkage, ids, suppressed, count)
-        report = _with_seconds(report, started)
+        make_profile_records(own, labels, version.name)
+        report = _report(own, version, linkage, ids, suppressed, count)
+        report = replace(report, frozen_because=why, unlisted_values=_unlisted(found, frozen))
+        report = replace(report, seconds=round(time.monotonic() - started, 2))
+        digest = f"{_basis(settings, version)}:{contents}"
         _make_report(own, report, run_id, digest, based_on=history.state)
         _write(con, own)
-        charts.write_linkage_charts(own, settings.paths.reports_dir / charts.FOLDER, model, count)
+        charts.write_linkage_charts(
+            own, settings.paths.reports_dir / charts.FOLDER, version.model, count
+        )
     finally:
         own.close()
     return report
 
 
-def _input_digest(con: duckdb.DuckDBPyConnection, settings: Settings, model: LinkageModel) -> str:
-    """A digest of all that the outcome depends on but the official ids; in any row order."""
+def _basis(settings: Settings, version: ModelVersion) -> str:
+    """A digest of all that the outcome depends on but the records and the official ids."""
+    asked = settings.identity
+    kept = ",".join(sorted(asked.kept_values))
+    parts = (METHOD, version.name, version.fingerprint, asked.join_probability, kept)
+    return ":".join(str(part) for part in parts)
+
+
+def _contents(con: duckdb.DuckDBPyConnection) -> str:
+    """A digest of the records, in any row order."""
     columns = ", ".join(preparation.COLUMNS)
     try:
         row = con.execute(f"""
@@ -148,10 +186,35 @@ def _input_digest(con: duckdb.DuckDBPyConnection, settings: Settings, model: Lin
     except (duckdb.CatalogException, duckdb.BinderException):
         # The table is missing or incomplete; reading it says so in words.
         row = None
-    asked = settings.identity
-    kept = ",".join(sorted(asked.kept_values))
-    parts = (METHOD, model.version, asked.join_probability, kept, *(row or ()))
-    return ":".join(str(part) for part in parts)
+    return ":".join(str(part) for part in row or ())
+
+
+def _why_to_freeze(frozen: Frozen | None, records: int) -> str:
+    """Why values have to be counted anew before linking; empty if those of the version hold."""
+    if frozen is None:
+        return "nothing was frozen with these parameters yet"
+    if not FEWEST * frozen.records <= records <= MOST * max(frozen.records, 1):
+        return f"the records went from {frozen.records:,} to {records:,}"
+    return ""
+
+
+def _unlisted(found: pa.Table, frozen: Frozen) -> int:
+    """Values that identify nobody by now, but did when the version was frozen."""
+    listed = set(
+        zip(*frozen.suppressed.select(["kind", "value"]).to_pydict().values(), strict=True)
+    )
+    now = zip(*found.select(["kind", "value"]).to_pydict().values(), strict=True)
+    return sum(value not in listed for value in now)
+
+
+def _frozen_figures(frozen: Frozen) -> dict[str, float]:
+    """What `klantbeeld identity models` shows of frozen values; counts only."""
+    return {
+        "records": frozen.records,
+        "matches_per_record": round(frozen.matches_per_record, 4),
+        "suppressed_values": frozen.suppressed.num_rows,
+        "frequent_values": frozen.frequencies.repeated.num_rows,
+    }
 
 
 def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> LinkReport | None:
@@ -285,7 +348,7 @@ def make_profile_records(
 
 def _report(
     con: duckdb.DuckDBPyConnection,
-    model: LinkageModel,
+    version: ModelVersion,
     linkage: Linkage,
     ids: IdCounts,
     suppressed: dict[str, int],
@@ -300,7 +363,7 @@ def _report(
     profiles, largest = row or (0, 0)
     return LinkReport(
         status="linked",
-        model_version=model.version,
+        model_version=version.name,
         records=records,
         profiles=int(profiles),
         pairs=linkage.pairs,
@@ -319,7 +382,7 @@ def _report(
         known_records=ids.known_records,
         suppressed=suppressed,
         pairs_by_rule={cost.rule: cost.pairs for cost in linkage.rules if cost.pairs},
-        warnings=tuple(linkage_warnings(con, model, linkage, records, int(largest))),
+        warnings=tuple(linkage_warnings(con, version.model, linkage, records, int(largest))),
     )
 
 
@@ -366,12 +429,6 @@ def linkage_warnings(
     if largest > LARGE_PROFILE:
         found.append(f"the largest profile has {largest} records")
     return found
-
-
-def _with_seconds(report: LinkReport, started: float) -> LinkReport:
-    fields = dict(vars(report))
-    fields["seconds"] = round(time.monotonic() - started, 2)
-    return LinkReport(**fields)
 
 
 def _make_report(

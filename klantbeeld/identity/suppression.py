@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 
 from klantbeeld.records import keyed_hash_sql
 
@@ -48,9 +49,12 @@ _SHARED: Final = (
 
 
 def suppress_values(
-    con: duckdb.DuckDBPyConnection, home_key: bytes, kept: Collection[str] = ()
+    con: duckdb.DuckDBPyConnection,
+    home_key: bytes,
+    kept: Collection[str] = (),
+    found: pa.Table | None = None,
 ) -> dict[str, int]:
-    """Find the values that identify nobody, list them, and null them in `people`.
+    """List the values that identify nobody and null them in `people`.
 
     The list is the table `suppressed_values`.
 
@@ -58,47 +62,13 @@ def suppress_values(
         con: The linkage's own engine, holding `people`.
         home_key: The secret for the digests in the list.
         kept: Digests of values that are to be matched on all the same.
+        found: The values, as `find_values` gave them when a model version was frozen; without, they
+            are found in these people.
 
     Returns:
         The number of suppressed values per kind.
     """
-    con.execute("""
-        create or replace table suppressed_found (
-            kind varchar, value varchar, records bigint, reason varchar
-        )
-    """)
-    for kind in _SHARED:
-        used = " union all ".join(
-            f"select {column} as value, id, surname from people where {column} is not null"
-            for column in kind.columns
-        )
-        con.execute(
-            f"""
-            insert into suppressed_found
-            select ?, value, count(distinct id), ?
-            from ({used})
-            group by value
-            having count(distinct id) >= ? and count(distinct surname) >= ?
-            """,
-            [kind.kind, kind.reason, kind.uses, kind.surnames],
-        )
-    con.execute(
-        """
-        insert into suppressed_found
-        with dates as (
-            select birth_text as value, count(*) as records, count(distinct surname) as surnames
-            from people
-            where birth_text is not null
-            group by birth_text
-        ),
-        typical as (select quantile_disc(records, 0.99) as records from dates)
-        select 'birth_date', dates.value, dates.records, 'default date'
-        from dates, typical
-        where dates.records >= greatest(?, ? * typical.records)
-            and dates.surnames >= dates.records / 3
-        """,
-        [DATE_USES, DATE_TIMES_TYPICAL],
-    )
+    con.register("suppressed_found", find_values(con) if found is None else found)
     con.execute(
         f"""
         create or replace table suppressed_values as
@@ -109,7 +79,7 @@ def suppress_values(
         """,
         {"key": home_key.hex()},
     )
-    con.execute("drop table suppressed_found")
+    con.unregister("suppressed_found")
     if kept:
         con.execute(
             "delete from suppressed_values where list_contains(?, value_digest)", [list(kept)]
@@ -122,6 +92,51 @@ def suppress_values(
     if counts:
         _null(con)
     return {str(kind): int(count) for kind, count in counts.items()}
+
+
+def find_values(con: duckdb.DuckDBPyConnection) -> pa.Table:
+    """Find the values that identify nobody in `people`.
+
+    Returns:
+        kind, value, records, reason; one row per value, in an order of its own.
+    """
+    queries = []
+    for kind in _SHARED:
+        used = " union all ".join(
+            f"select {column} as value, id, surname from people where {column} is not null"
+            for column in kind.columns
+        )
+        # Few values are used often: only theirs have their records and surnames counted.
+        queries.append(f"""
+            select '{kind.kind}' as kind, value, count(distinct id) as records,
+                '{kind.reason}' as reason
+            from ({used})
+            where value in (
+                select value from ({used}) group by value having count(*) >= {kind.uses}
+            )
+            group by value
+            having count(distinct id) >= {kind.uses}
+                and count(distinct surname) >= {kind.surnames}
+        """)
+    queries.append(f"""
+        (
+            with dates as (
+                select birth_text as value, count(*) as records,
+                    count(distinct surname) as surnames
+                from people
+                where birth_text is not null
+                group by birth_text
+            ),
+            typical as (select quantile_disc(records, 0.99) as records from dates)
+            select 'birth_date', dates.value, dates.records, 'default date'
+            from dates, typical
+            where dates.records >= greatest({DATE_USES}, {DATE_TIMES_TYPICAL} * typical.records)
+                and dates.surnames >= dates.records / 3
+        )
+    """)
+    return con.execute(
+        f"select * from ({' union all '.join(queries)}) order by kind, value"
+    ).to_arrow_table()
 
 
 def _null(con: duckdb.DuckDBPyConnection) -> None:

@@ -13,10 +13,13 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation, registry
 from klantbeeld.identity.blocking import make_candidate_pairs
+from klantbeeld.identity.clustering import Ints
 from klantbeeld.identity.evaluation import evaluate_clusters
 from klantbeeld.identity.fitting import fit_model
-from klantbeeld.identity.linking import link_people
-from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.identity.frozen import Frozen
+from klantbeeld.identity.linking import freeze, link_people
+from klantbeeld.identity.model import LinkageModel
+from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 
 # Training may look further than the daily run: it learns from pairs that the daily run need not
@@ -69,7 +72,8 @@ def train(
     Raises:
         KlantbeeldError: There are too few records to learn from.
     """
-    current = registry.current_model(settings, control)
+    version = registry.current_version(settings, control)
+    current, frozen = version.model, version.frozen()
     records = preparation.read_input(con)
     own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
     try:
@@ -79,13 +83,16 @@ def train(
                 f"{count} records are too few to train a linkage model on",
                 f"Load at least {FEWEST_RECORDS}; until then the current model is used.",
             )
-        suppress_values(own, settings.home_key(), settings.identity.kept_values)
+        # The current model is used as runs use it: with what is frozen with it.
+        own.execute("create table people_as_given as from people")
+        labels_now = _labels(own, current, settings, count, frozen)
+        own.execute("create or replace table people as from people_as_given order by id")
+        found = find_values(own)
+        suppress_values(own, settings.home_key(), settings.identity.kept_values, found)
         make_candidate_pairs(own, count, PAIRS_PER_RECORD)
         fit = fit_model(own, current, count)
-        for name, model in (("now", current), ("then", fit.model)):
-            labels = link_people(
-                own, model, count, settings.identity.join_probability
-            ).clusters.labels
+        linkage = link_people(own, fit.model, count, settings.identity.join_probability)
+        for name, labels in (("now", labels_now), ("then", linkage.clusters.labels)):
             own.register(
                 f"labels_{name}", pa.table({"record_id": list(range(count)), "cluster": labels})
             )
@@ -125,9 +132,11 @@ def train(
         "changed_profiles": int(changed),
         "warnings": len(fit.warnings),
     }
-    named = registry.write_candidate(settings, control, fit.model, metrics)
+    candidate = registry.write_candidate(
+        settings, control, fit.model, freeze(linkage, count, found), metrics
+    )
     return TrainingReport(
-        model_version=named.version,
+        model_version=candidate.name,
         compared_with=current.version,
         records=count,
         candidate_pairs=metrics["candidate_pairs"],
@@ -138,3 +147,21 @@ def train(
         changed_profiles=int(changed),
         warnings=tuple(fit.warnings),
     )
+
+
+def _labels(
+    con: duckdb.DuckDBPyConnection,
+    model: LinkageModel,
+    settings: Settings,
+    count: int,
+    frozen: Frozen | None,
+) -> Ints:
+    """The clusters that a version makes of `people`, values that it sets aside set aside."""
+    suppress_values(
+        con,
+        settings.home_key(),
+        settings.identity.kept_values,
+        None if frozen is None else frozen.suppressed,
+    )
+    asked = settings.identity.join_probability
+    return link_people(con, model, count, asked, frozen).clusters.labels

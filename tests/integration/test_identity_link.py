@@ -170,7 +170,7 @@ def test_ids_last_and_an_unchanged_run_keeps_its_tables(build: Build) -> None:
 def test_a_trained_model_is_used_once_promoted(build: Build) -> None:
     build.link()
     report = identity.train(build.con, build.settings, build.control)
-    assert (report.model_version, report.compared_with) == ("model-0001", "default-1")
+    assert (report.model_version, report.compared_with) == ("model-0001", "default-1.1")
     assert report.same_pairs > 0.97
     assert build.link().status == "unchanged"
     with pytest.raises(KlantbeeldError, match="no linkage model"):
@@ -178,11 +178,57 @@ def test_a_trained_model_is_used_once_promoted(build: Build) -> None:
     identity.promote(build.settings, build.control, report.model_version)
     assert build.link().model_version == "model-0001"
     assert build.quality().bcubed_f1 >= 0.97
-    content = (build.settings.paths.models_dir / "model-0001.json").read_text()
+    folder = build.settings.paths.models_dir / "model-0001"
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    content = (folder / "model.json").read_text()
     surnames = {name for name in build.records.column("last_name_std").to_pylist() if name}
     assert not [name for name in surnames if f'"{name}"' in content]
     identity.promote(build.settings, build.control, "default-1")
-    assert build.link().model_version == "default-1"
+    # The default that ships holds no values: they are frozen anew with its next linkage.
+    assert build.link().model_version == "default-1.2"
+
+
+def test_frozen_values_hold_until_the_records_are_others(build: Build) -> None:
+    late = pa.array([number % 20 == 0 for number in range(build.records.num_rows)])
+    build.load(build.records.filter(pc.invert(late)))
+    first = build.link()
+    assert first.model_version == "default-1.1"
+    pairs = (
+        "select (record_id_l, record_id_r), match_weight from identity.pairs "
+        "where match_weight is not null"
+    )
+    weighed = dict(build.con.execute(pairs).fetchall())
+
+    # Linked again with what was frozen, and with other records beside them: the same weights.
+    build.con.execute("drop schema identity cascade")
+    again = build.link()
+    assert (again.model_version, again.matches_per_record) == (
+        "default-1.1",
+        first.matches_per_record,
+    )
+    assert dict(build.con.execute(pairs).fetchall()) == weighed
+    build.load(build.records)
+    assert build.link().model_version == "default-1.1"
+    after = dict(build.con.execute(pairs).fetchall())
+    assert len(after.keys() & weighed.keys()) >= 0.9 * len(weighed)
+    assert all(weight == after[pair] for pair, weight in weighed.items() if pair in after)
+
+    # Half as many again, or half of them gone: frozen anew.
+    build.load(build.records.slice(0, build.records.num_rows // 3))
+    assert build.link().model_version == "default-1.2"
+    build.load(build.records)
+    grown = build.link()
+    assert grown.model_version == "default-1.3"
+    assert grown.frozen_because
+
+
+def test_a_version_that_is_damaged_is_refused(build: Build) -> None:
+    build.link()
+    frozen = build.settings.paths.models_dir / "default-1.1" / "term_frequencies.parquet"
+    frozen.write_bytes(b"PAR1")
+    build.con.execute("drop schema identity cascade")
+    with pytest.raises(KlantbeeldError, match="frozen values"):
+        build.link()
 
 
 def test_input_that_is_missing_or_empty(tmp_path: Path) -> None:
