@@ -27,8 +27,11 @@ def prepare() -> None:
 @dev.command()
 def shell() -> None:
     """Copy the current version and open a shell in which `dbt` works on that copy."""
+    from klantbeeld.transform.dev import commands_dir
+
     variables = _prepare()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    folders = [commands_dir(load_settings()), Path(sys.executable).parent]
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])
     click.echo("A private copy of the current version is ready; runs are not touched. Try:")
     click.echo("  dbt build --select seg_breakfast_shoppers     edit models/segments/ first")
     click.echo("  klantbeeld dev compare                        what your change did")
@@ -53,6 +56,10 @@ def compare() -> None:
             click.echo(_golden_line(field))
     else:
         click.echo("\nno golden value differs")
+    click.echo(
+        "\nWhat you did not build is as it was: `dbt build --select MODEL+` builds a model and all"
+        " that depends on it."
+    )
 
 
 def _prepare() -> dict[str, str]:

@@ -18,7 +18,7 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.files import PRIVATE_FILE, private_dir
 from klantbeeld.settings import Settings
 from klantbeeld.transform import registry
-from klantbeeld.transform.project import environment
+from klantbeeld.transform.project import EXECUTABLE, environment
 from klantbeeld.warehouse import NothingPublished, Warehouse
 from klantbeeld.warehouse.warehouse import FILE_NAME
 
@@ -66,7 +66,19 @@ def prepare(settings: Settings, control: ControlPlane) -> dict[str, str]:
     shutil.copyfile(version.path, copy)
     copy.chmod(PRIVATE_FILE)
     registry.refresh()
+    _make_dbt(settings)
     return environment(settings, copy, folder)
+
+
+def commands_dir(settings: Settings) -> Path:
+    """A folder with a `dbt` that sees new audiences and columns as soon as their file is there."""
+    return settings.paths.dev_dir / "bin"
+
+
+def _make_dbt(settings: Settings) -> None:
+    command = private_dir(commands_dir(settings)) / "dbt"
+    command.unlink(missing_ok=True)
+    command.symlink_to(EXECUTABLE)
 
 
 def compare(settings: Settings) -> tuple[list[AudienceChange], list[GoldenChange]]:

@@ -140,7 +140,7 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_exit_codes_and_messages_without_tracebacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KLANTBEELD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KLANTBEELD_HOME", str(a_home(tmp_path / "one").home))
     assert run_cli(capsys, "status")[0] == 0
     assert run_cli(capsys, "status", "--what")[0] == 2
     assert run_cli(capsys, "dance")[0] == 2
