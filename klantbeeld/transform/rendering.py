@@ -86,7 +86,8 @@ def render_model(path: str) -> str:
     """
     environment, _ = _environment("duckdb")
     environment.globals |= load_macros()
-    return environment.from_string((project_dir() / "models" / path).read_text()).render()
+    query: str = environment.from_string((project_dir() / "models" / path).read_text()).render()
+    return query
 
 
 def _environment(dialect: str) -> tuple[Any, dict[str, Any]]:
