@@ -26,6 +26,7 @@ from klantbeeld.transform.project import project_digest
 from klantbeeld.warehouse import Warehouse
 
 PUBLISHED_KEY = "published_fingerprint"
+LINKAGE_MODEL = "linkage_model"
 _LOADED_PREFIX = "loaded."
 _LOADING_PREFIX = "loading."
 _OPEN = "open:"
@@ -94,7 +95,7 @@ def current_fingerprint(settings: Settings, control: ControlPlane) -> dict[str, 
         # otherwise never have nothing to do. The nightly run builds whatever this says.
         "business_date": Clock(settings).business_date().isoformat(),
         "dbt_project": project_digest(),
-        "linkage_model": str(model),
+        LINKAGE_MODEL: str(model),
         "linkage_code": _digest_of(
             _REPOSITORY / "klantbeeld" / "identity", ("*.py", "*.json", "*.txt")
         ),
@@ -119,7 +120,7 @@ def needs_build(settings: Settings, control: ControlPlane, warehouse: Warehouse)
     stored = control.value(PUBLISHED_KEY)
     published = json.loads(stored) if stored else {}
     if published.get("version_id") != version.version_id:
-        return ["the current version was not published by a whole run"]
+        return ["the current version is not what the last whole run published"]
     return differences(published["fingerprint"], current_fingerprint(settings, control))
 
 

@@ -145,6 +145,7 @@ def _tell(report: LoadReport) -> None:
     counts: dict[str, int | float | str] = {
         "read": totals.rows_read,
         "loaded": totals.rows_loaded,
+        "unchanged": totals.rows_unchanged,
         "deleted": totals.rows_deleted,
         "quarantined": totals.rows_quarantined,
     }

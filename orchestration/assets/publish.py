@@ -19,7 +19,12 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.transform.project import manifest_path
 from klantbeeld.warehouse import row_counts
 from orchestration.assets.link import LINKAGE_RECORDS, PROFILE_RECORDS
-from orchestration.changes import current_fingerprint, needs_build, record_published
+from orchestration.changes import (
+    LINKAGE_MODEL,
+    current_fingerprint,
+    needs_build,
+    record_published,
+)
 from orchestration.manifest import Manifest, asset_path, models
 from orchestration.progress import progress
 from orchestration.resources import Platform
@@ -166,4 +171,8 @@ def last_models(manifest: Manifest) -> list[list[str]]:
 
 def _fingerprint_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Mapping[str, str] | None:
     row = connection.execute(f"select run_id, fingerprint from {_BUILDING}").fetchone()
-    return json.loads(row[1]) if row and row[0] == run_id else None
+    if row is None or row[0] != run_id:
+        return None
+    # Linking may freeze a version of its own, so what was used is known only afterwards.
+    used = connection.execute("select model_version from identity.linkage_report").fetchone()
+    return {**json.loads(row[1]), LINKAGE_MODEL: str(used and used[0])}

@@ -132,7 +132,7 @@ def test_a_later_moment_of_the_same_business_date_is_none(home: Home) -> None:
 
 def test_a_version_of_a_partial_run_is_built_again(home: Home) -> None:
     home.publish(is_whole=False)
-    assert home.reasons() == ["the current version was not published by a whole run"]
+    assert home.reasons() == ["the current version is not what the last whole run published"]
 
 
 def test_a_rolled_back_version_is_built_again(home: Home) -> None:
@@ -140,4 +140,4 @@ def test_a_rolled_back_version_is_built_again(home: Home) -> None:
     home.load("second", changed=True)
     home.publish()
     home.warehouse.roll_back()
-    assert home.reasons() == ["the current version was not published by a whole run"]
+    assert home.reasons() == ["the current version is not what the last whole run published"]
