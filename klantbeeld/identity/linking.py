@@ -214,8 +214,8 @@ def link_people(
         con, records, largest_blocks=None if frozen is None else frozen.largest_blocks
     )
     frequencies = count_frequencies(con) if frozen is None else frozen.frequencies
-    # The prior that Splink adds is taken off again: with another, weights would differ in their last
-    # digits.
+    # The prior that Splink adds is taken off again: with another, weights would differ in their
+    # last digits.
     counted = records if frozen is None else frozen.records
     scorer = Scorer(con, model, counted, frequencies=frequencies)
     scorer.score("candidate_pairs", "weighed_pairs")
