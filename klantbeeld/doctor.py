@@ -240,7 +240,8 @@ def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterat
     if not is_enabled:
         yield Finding(what, "ok", "switched off")
         return
-    folder, url, host = (values.get(key) for key in ("folder", "base_url", "host"))
+    folder, host = values.get("folder"), values.get("host")
+    url = values.get("base_url", values.get("url"))
     if isinstance(folder, str):
         if Path(folder).is_dir():
             yield Finding(what, "ok", f"folder {folder}")

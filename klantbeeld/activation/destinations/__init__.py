@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RECORDS = {
     "dataverse": "klantbeeld.activation.destinations.dataverse:Dataverse",
     "rest": "klantbeeld.activation.destinations.rest:Rest",
+    "webhook": "klantbeeld.activation.destinations.webhook:Webhook",
 }
 FILES = {
     "csv_drop": "klantbeeld.activation.destinations.csv_drop:CsvDrop",
