@@ -166,7 +166,7 @@ def test_rows_are_found_then_created_changed_and_deleted(
     assert changed == [{"member": {"city": "Tiel"}}], "only the column that changed"
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_every_damage_ends_in_the_right_state_without_a_double(
     world: RowsWorld, members: Members, service: Service, damage: Damage
 ) -> None:

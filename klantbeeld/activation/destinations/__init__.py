@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RECORDS = {
     "dataverse": "klantbeeld.activation.destinations.dataverse:Dataverse",
+    "hubspot": "klantbeeld.activation.destinations.hubspot:HubSpot",
+    "klaviyo": "klantbeeld.activation.destinations.klaviyo:Klaviyo",
     "rest": "klantbeeld.activation.destinations.rest:Rest",
     "webhook": "klantbeeld.activation.destinations.webhook:Webhook",
 }

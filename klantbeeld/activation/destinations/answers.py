@@ -38,6 +38,7 @@ IDEMPOTENT = RetryPolicy(attempts=4, methods=REPEATABLE_METHODS | {"POST", "PATC
 
 _SILENT_ROWS = 3  # after so many rows without an answer in a row, the system is left in peace
 _NOT_TAKEN = frozenset({401, 403, 429})
+_REFUSED_WHOLE = frozenset({400, 413, 422})
 _GONE = frozenset({404, 410})
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
@@ -115,6 +116,34 @@ def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]
         silent += 1
         if silent == _SILENT_ROWS:
             return outcomes | _not_sent(operations[place + 1 :])
+    return outcomes
+
+
+def send_groups(
+    groups: Iterable[Sequence[Operation]],
+    send: Callable[[Sequence[Operation]], Mapping[str, Outcome]],
+) -> dict[str, Outcome]:
+    """Send operations in groups, for systems with a request of its own for each kind of operation.
+
+    When a later group fails, what the earlier ones learnt is kept: its rows are pending if it was
+    certainly not taken, and left out if that is not known; those after it are pending.
+
+    Raises:
+        HttpError: The first group failed as a whole.
+    """
+    outcomes: dict[str, Outcome] = {}
+    waiting = [group for group in groups if group]
+    for place, group in enumerate(waiting):
+        try:
+            outcomes |= send(group)
+        except HttpError as error:
+            if place == 0:
+                raise
+            later = [operation for rest in waiting[place + 1 :] for operation in rest]
+            refused = isinstance(error, StatusError) and error.status in _REFUSED_WHOLE
+            if refused or was_not_taken(error):
+                later = [*group, *later]
+            return outcomes | _not_sent(later)
     return outcomes
 
 

@@ -1,0 +1,240 @@
+"""Klaviyo's profiles, by its JSON:API.
+
+    operation -> POST /api/profile-import -> 200 (was there) or 201 (made) -> outcome
+
+Rows are addressed by `external_id`, `email` or `phone_number`. A column goes to an attribute
+(`first_name`), into an object of it (`location.city`), or to a property of your own
+(`properties.loyalty_tier`). What is not sent stays as it is; null clears an attribute, and takes a
+property of your own away. A profile says nothing of consent and cannot be subscribed here: that
+needs fresh evidence, and would lift a suppression.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr
+
+from klantbeeld.activation.destinations import MISSING
+from klantbeeld.activation.destinations.answers import (
+    IDEMPOTENT,
+    as_text,
+    comparable_text,
+    dig,
+    document,
+    needed_document,
+    outcome_of,
+    plain,
+    send_each,
+    told_reason,
+)
+from klantbeeld.activation.ledger import Operation, Outcome
+from klantbeeld.activation.specs import SyncSpec
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.http import session
+from klantbeeld.settings import DestinationSettings, Settings
+
+_REVISION = "2026-07-15"
+_MEDIA_TYPE = "application/vnd.api+json"
+_PAGE = 100
+_KEYS = ("external_id", "email", "phone_number")
+_TEXTS = ("first_name", "last_name", "organization", "locale", "title", "image")
+_LOCATION = (
+    *("address1", "address2", "city", "country", "latitude", "longitude", "region", "zip"),
+    *("timezone", "ip"),
+)
+_OWN = "properties."
+_PLACE = "location."
+
+
+class KlaviyoSettings(DestinationSettings):
+    """A `[destinations.<name>]` section of this kind."""
+
+    kind: Literal["klaviyo"]
+    api_key: SecretStr
+    base_url: str = "https://a.klaviyo.com"
+    timeout_seconds: float = Field(30, gt=0, description="silence after which a request ends")
+
+
+class Klaviyo:
+    """The profiles of one Klaviyo account, as the destination of one sync."""
+
+    largest_batch = 1_000
+    is_readable = True
+    is_idempotent = True
+    wants_whole_rows = False
+
+    def __init__(self, settings: Settings, spec: SyncSpec) -> None:
+        own = settings.destination(spec.destination, KlaviyoSettings)
+        self._spec = spec
+        self._base = own.base_url.rstrip("/")
+        self._http = session(
+            settings,
+            base_url=self._base,
+            timeout=(5, own.timeout_seconds),
+            retry=IDEMPOTENT,
+            headers={
+                "Authorization": f"Klaviyo-API-Key {own.api_key.get_secret_value()}",
+                "revision": _REVISION,
+                "Accept": _MEDIA_TYPE,
+                "Content-Type": _MEDIA_TYPE,
+            },
+        )
+        self.traffic = self._http.traffic
+
+    def check(self, types: Mapping[str, str]) -> None:
+        """Compare the sync with what a profile has; see `RecordDestination.check`."""
+        problems = list(self._problems(types))
+        if problems:
+            raise KlantbeeldError(
+                f"{self._spec.name} does not fit Klaviyo: {'; '.join(problems)}",
+                "Correct meta.sync of the model; nothing was sent.",
+            )
+
+    def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
+        if self._spec.entity != "profiles":
+            yield f"the entity is profiles, not {self._spec.entity}"
+        if self._spec.key_column not in _KEYS:
+            yield f"the key {self._spec.key_column} is none of {', '.join(_KEYS)}"
+        if self._spec.on_leave == "delete":
+            yield "profiles are not deleted by a sync (set on_leave: keep)"
+        known = {*_KEYS, *_TEXTS, *(_PLACE + name for name in _LOCATION)}
+        for model, column in self._spec.columns.items():
+            if column.startswith(_OWN) and len(column) > len(_OWN):
+                continue
+            if column not in known:
+                yield f"a profile has no attribute {column} (your own begin with {_OWN})"
+            elif not types[model].startswith(("VARCHAR", "UUID")):
+                yield f"{column} is text, {model} is {types[model]}"
+
+    # ---- rows out ------------------------------------------------------------------------------
+
+    def encode(self, key: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values as JSON, by column; see `RecordDestination.encode`."""
+        return {column: plain(value) for column, value in values.items()}
+
+    def write(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Send profiles one by one; see `RecordDestination.write`."""
+        return send_each(operations, self._send)
+
+    def _send(self, operation: Operation) -> Outcome | None:
+        if operation.kind == "delete":
+            return Outcome("rejected", "profiles are not deleted by a sync")
+        response = self._http.post(
+            f"{self._base}/api/profile-import",
+            data=json.dumps({"data": self._profile(operation)}),
+        )
+        body = document(response)
+        outcome = outcome_of(operation, response, self._reason(response.status_code, body))
+        if outcome is None or outcome.state != "acknowledged":
+            return outcome
+        there = dig(body, f"data.attributes.{self._spec.key_column}")
+        if dig(body, "data.type") != "profile" or not self._is_key(there, operation.key):
+            return None
+        # An update that made a profile: it had been deleted, and has half its columns now.
+        return (
+            Outcome(MISSING)
+            if response.status_code == 201 and operation.kind == "update"
+            else outcome
+        )
+
+    def _profile(self, operation: Operation) -> dict[str, Any]:
+        attributes: dict[str, Any] = {self._spec.key_column: operation.key}
+        unset: list[str] = []
+        for column, value in operation.body.items():
+            if column.startswith(_OWN):
+                name = column.removeprefix(_OWN)
+                if value is None:
+                    unset.append(name)
+                else:
+                    attributes.setdefault("properties", {})[name] = value
+            elif column.startswith(_PLACE):
+                attributes.setdefault("location", {})[column.removeprefix(_PLACE)] = value
+            else:
+                attributes[column] = value
+        profile: dict[str, Any] = {"type": "profile", "attributes": attributes}
+        if unset:
+            profile["meta"] = {"patch_properties": {"unset": sorted(unset)}}
+        return profile
+
+    def _reason(self, status: int, body: Any) -> str:
+        error = dig(body, "errors.0")
+        pointer = str(dig(error, "source.pointer") or "").removeprefix("/data/attributes/")
+        # Of the error's text nothing is kept: it may repeat the address.
+        reason = told_reason(status, dig(error, "code"), "", ())
+        named = pointer.replace("/", ".")
+        return f"{reason} {named}" if named in self._spec.columns.values() else reason
+
+    # ---- rows back -----------------------------------------------------------------------------
+
+    def read(self, keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What Klaviyo holds, by key; see `RecordDestination.read`."""
+        wanted = list(keys)
+        rows: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(wanted), _PAGE):
+            texts = ",".join(json.dumps(key) for key in wanted[start : start + _PAGE])
+            for page in self._pages(f"any({self._spec.key_column},[{texts}])"):
+                rows |= {self._key(key): row for key, row in page.items()}
+        return {key: rows[self._key(key)] for key in wanted if self._key(key) in rows}
+
+    def read_all(self, columns: Iterable[str]) -> Iterator[dict[str, dict[str, Any]]]:
+        """Every profile that has a key, in pages; see `InspectableDestination.read_all`."""
+        yield from self._pages(None)
+
+    def _pages(self, condition: str | None) -> Iterator[dict[str, dict[str, Any]]]:
+        url: str | None = f"{self._base}/api/profiles?page[size]={_PAGE}"
+        if condition is not None:
+            url = f"{url}&filter={quote(condition, safe='')}"
+        while url:
+            response = self._http.get(url)
+            response.raise_for_status()
+            body = needed_document(response)
+            rows = dig(body, "data")
+            found = {}
+            for row in rows if isinstance(rows, list) else ():
+                key = dig(row, f"attributes.{self._spec.key_column}")
+                if key:
+                    found[str(key)] = _flat(row["attributes"])
+            yield found
+            url = dig(body, "links.next")
+
+    def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
+        """Values as texts by column; see `InspectableDestination.comparable`."""
+        return {
+            column: self._key(as_text(value))
+            if column == self._spec.key_column
+            else comparable_text(value)
+            for column, value in values.items()
+        }
+
+    def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
+        """Whether Klaviyo holds what was sent; see `RecordDestination.holds`."""
+        return (
+            operation.kind != "delete"
+            and found is not None
+            and all(
+                comparable_text(found.get(column)) == comparable_text(sent)
+                for column, sent in operation.body.items()
+            )
+        )
+
+    def _is_key(self, there: Any, key: str) -> bool:
+        return isinstance(there, str) and self._key(there) == self._key(key)
+
+    def _key(self, key: str) -> str:
+        """The form in which keys are the same: addresses are kept in lower case."""
+        return key.strip().lower() if self._spec.key_column == "email" else key
+
+
+def _flat(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """A profile's attributes by column, those of `location` and `properties` with their path."""
+    flat: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if name in ("location", "properties") and isinstance(value, dict):
+            flat |= {f"{name}.{inner}": there for inner, there in value.items()}
+        else:
+            flat[name] = value
+    return flat
