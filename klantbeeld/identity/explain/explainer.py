@@ -1,0 +1,274 @@
+"""Answering: what was found about two records or a profile, put together.
+
+Here: the questions, and what follows from what was found. Not here: reading a version
+(`published`), weighing (`weighing`), the steps of the merge (`merging`), the shape of an answer
+(`answers`), its words (`words`) and its looks (`page`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+import duckdb
+
+from klantbeeld.control import ControlPlane
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity import preparation, registry
+from klantbeeld.identity.explain.answers import (
+    Decision,
+    PairExplanation,
+    ProfileExplanation,
+    Publication,
+    WeighedPair,
+)
+from klantbeeld.identity.explain.merging import merge_again
+from klantbeeld.identity.explain.published import PublishedIdentity, StoredPair
+from klantbeeld.identity.explain.weighing import Weigher
+from klantbeeld.identity.explain.words import pair_reasons
+from klantbeeld.identity.model import LinkageModel
+from klantbeeld.settings import Settings
+from klantbeeld.warehouse import NothingPublished, Version, Warehouse
+
+# Pairs are stored as they were weighed; the share of matches that went into it is kept with four
+# decimals.
+_TOLERANCE: Final = 0.01
+
+
+@contextmanager
+def open_explainer(settings: Settings, control: ControlPlane) -> Iterator["Explainer"]:
+    """The current version, ready for questions.
+
+    Raises:
+        NothingPublished: No version is published.
+        KlantbeeldError: It was linked with a model that this release does not have.
+    """
+    warehouse = Warehouse(settings, control)
+    version = warehouse.current()
+    if version is None:
+        raise NothingPublished
+    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    try:
+        with warehouse.read(version.version_id) as published:
+            yield Explainer(published, own, settings, control, version)
+    finally:
+        own.close()
+
+
+class Explainer:
+    """Answers questions about one published version.
+
+    Args:
+        published: The version's warehouse, read-only.
+        own: The linkage's own engine, empty.
+        settings: The home's settings.
+        control: The control plane; it is only read.
+        version: The version.
+    """
+
+    def __init__(
+        self,
+        published: duckdb.DuckDBPyConnection,
+        own: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        control: ControlPlane,
+        version: Version,
+    ) -> None:
+        self._published = published
+        self._own = own
+        self._settings = settings
+        self._known = PublishedIdentity(published, settings, control, version)
+        self._made: Weigher | None = None
+        try:
+            row = published.execute(
+                "select model_version, records, matches_per_record from identity.linkage_report"
+            ).fetchone()
+        except (duckdb.CatalogException, duckdb.BinderException):
+            row = None
+        if row is None:
+            raise KlantbeeldError(
+                f"version {version.version_id} holds no linkage", "Run `klantbeeld run`."
+            )
+        model_version, self._records, matches_per_record = str(row[0]), int(row[1]), float(row[2])
+        self._model = _model_of(settings, control, model_version, matches_per_record)
+        self.publication = Publication(
+            version.version_id, version.as_of, model_version, settings.identity.join_probability
+        )
+
+    def why(self, record: str, other: str) -> PairExplanation:
+        """Why two records are, or are not, in one profile.
+
+        Args:
+            record: A record id, or the part of one that no other record has.
+            other: Another.
+
+        Raises:
+            KlantbeeldError: One of them is not in the version, or both are the same.
+        """
+        left, right = sorted((self._known.find_record(record), self._known.find_record(other)))
+        if left == right:
+            raise KlantbeeldError(
+                f"{left} was given twice", "Name two records; `how` explains a single one."
+            )
+        ends = (left, right)
+        around = self._known.surroundings(ends)
+        profiles = around.profiles
+        weigher = self._weigher()
+        pairs = weigher.weigh(around.stored, ends)
+        merge = merge_again(around.records, pairs.values(), self.publication.threshold)
+        facts = self._known.as_written(around.records, profiles, weigher.set_aside(ends))
+        found = weigher.findings(left, right)
+        keys = weigher.keys(left, right)
+        decisions = self._known.decisions(ends, wanted=ends)
+        is_together = profiles[left] == profiles[right]
+        outcome = _outcome(pairs[ends], decisions, is_together, bool(keys), self.publication)
+        explanation = PairExplanation(
+            publication=self.publication,
+            outcome=outcome,
+            is_together=is_together,
+            reasons=(),
+            record_l=facts[left],
+            record_r=facts[right],
+            comparisons=found.comparisons,
+            prior=found.prior,
+            housemates_prior=found.housemates_prior,
+            against_strangers=found.against_strangers,
+            against_housemates=found.against_housemates,
+            pair=pairs[ends],
+            rules=weigher.rules(left, right, pairs[ends]),
+            keys=keys,
+            decisions=decisions,
+            path=merge.path(left, right) if outcome == "through_others" else (),
+            between=() if is_together else _between(pairs, profiles, left, right),
+            records=tuple(facts[name] for name in around.records),
+            pairs=tuple(pairs.values()),
+            warnings=(*_warnings(around.stored, pairs), *merge.disagreements(profiles, ends)),
+            waterfall=weigher.waterfall(left, right),
+        )
+        return replace(explanation, reasons=tuple(pair_reasons(explanation)))
+
+    def how(self, asked: str) -> ProfileExplanation:
+        """How a profile was built.
+
+        Args:
+            asked: Any profile id ever issued, or a record id, which stands for its profile.
+
+        Raises:
+            KlantbeeldError: Neither is known.
+        """
+        profile_id, status, resolution = self._known.find_profile(asked)
+        members = self._known.members(profile_id)
+        around = self._known.surroundings(members)
+        weigher = self._weigher()
+        pairs = weigher.weigh(around.stored)
+        merge = merge_again(around.records, pairs.values(), self.publication.threshold)
+        facts = self._known.as_written(around.records, around.profiles, weigher.set_aside(members))
+        inside = set(members)
+        steps = [step for step in merge.steps if inside & {step.pair.record_l, step.pair.record_r}]
+        doubts = [
+            pair
+            for pair in pairs.values()
+            if pair.evidence < 0 and {pair.record_l, pair.record_r} <= inside
+        ]
+        return ProfileExplanation(
+            publication=self.publication,
+            asked=asked,
+            profile_id=profile_id,
+            status=status,
+            resolution=resolution,
+            records=tuple(facts[name] for name in members),
+            steps=tuple(step for step in steps if step.is_accepted),
+            refused=tuple(step for step in steps if not step.is_accepted),
+            doubts=tuple(sorted(doubts, key=lambda pair: pair.evidence)),
+            decisions=self._known.decisions(members),
+            history=self._known.history(profile_id),
+            neighbours=tuple(facts[name] for name in around.records if name not in inside),
+            pairs=tuple(pairs.values()),
+            warnings=(
+                *_warnings(around.stored, pairs),
+                *merge.disagreements(around.profiles, members),
+            ),
+        )
+
+    def _weigher(self) -> Weigher:
+        if self._made is None:
+            self._made = Weigher(
+                self._published, self._own, self._settings, self._model, self._records
+            )
+        return self._made
+
+
+def _model_of(
+    settings: Settings, control: ControlPlane, model_version: str, matches_per_record: float
+) -> LinkageModel:
+    """The model as the publication used it: the default one takes its prior from the records."""
+    try:
+        model = registry.named_model(settings, control, model_version)
+    except KlantbeeldError as error:
+        raise KlantbeeldError(
+            f"the published version was linked with model {model_version}, which is not there any"
+            f" more ({error.message})",
+            "Run `klantbeeld run`: it links with the model of today.",
+        ) from None
+    return replace(model, matches_per_record=matches_per_record) if model.is_generic else model
+
+
+def _outcome(
+    pair: WeighedPair,
+    decisions: Sequence[Decision],
+    is_together: bool,
+    has_key: bool,
+    publication: Publication,
+) -> str:
+    verdicts = {decision.verdict for decision in decisions if decision.is_applied}
+    if is_together:
+        if "same" in verdicts:
+            return "decided_same"
+        if has_key:
+            return "same_key"
+        is_enough = pair.match_probability >= publication.join_probability
+        return "own_pair" if pair.decision is not None and is_enough else "through_others"
+    if "different" in verdicts:
+        return "decided_different"
+    if verdicts - {"same"}:
+        return "passed_through"
+    if pair.decision is None:
+        return "never_met"
+    if pair.match_probability < publication.join_probability:
+        return "below_threshold"
+    return "refused"
+
+
+def _between(
+    pairs: Mapping[tuple[str, str], WeighedPair],
+    profiles: Mapping[str, str],
+    left: str,
+    right: str,
+) -> tuple[WeighedPair, ...]:
+    """The weighed pairs between two profiles, most against first."""
+    wanted = {profiles[left], profiles[right]}
+    chosen = [
+        pair
+        for pair in pairs.values()
+        if pair.decision is not None
+        and {profiles[pair.record_l], profiles[pair.record_r]} == wanted
+    ]
+    return tuple(sorted(chosen, key=lambda pair: pair.evidence))
+
+
+def _warnings(
+    stored: Mapping[tuple[str, str], StoredPair],
+    pairs: Mapping[tuple[str, str], WeighedPair],
+) -> list[str]:
+    """Says so if weighing again does not give what was published."""
+    off = 0
+    for key, (weight, *_) in stored.items():
+        again = pairs[key].match_weight
+        off += weight is not None and again is not None and abs(weight - again) > _TOLERANCE
+    if not off:
+        return []
+    told = (
+        f"{off} of {len(stored)} pairs weigh something else today than when this version was made:"
+        " the settings or the release changed since. The next run links with today's."
+    )
+    return [told]

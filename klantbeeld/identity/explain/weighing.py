@@ -1,0 +1,344 @@
+"""Weighing again what was weighed: the pairs around a question, with what each comparison says.
+
+Here: the linkage's own engine, filled from a published version as the link stage fills it. Not
+here: what follows from the weights (`explainer`).
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from klantbeeld.identity import preparation
+from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
+from klantbeeld.identity.explain.answers import (
+    DETERMINISTIC,
+    ComparisonFinding,
+    RuleFinding,
+    WeighedPair,
+)
+from klantbeeld.identity.explain.published import StoredPair
+from klantbeeld.identity.explain.words import called
+from klantbeeld.identity.linking import CLOSING_RULE, Scorer, combine_odds
+from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison, LinkageModel
+from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.settings import Settings
+
+_REASONS: Final = 3
+
+# What a comparison looks at, as SQL over one row of `people`.
+_SHOWN: Final = {
+    "first_name": "coalesce(first_name, initial || '.')",
+    "surname": "surname || coalesce(' (born ' || maiden_name || ')', '')",
+    "birth_date": "birth_text",
+    "phone": "concat_ws(', ', mobile, landline)",
+    "address": "concat_ws(', ', coalesce(trim(replace(address_key, '|', ' ')), postal_code), city)",
+}
+_SUPPRESSIBLE: Final = {
+    "email": "e-mail address",
+    "mobile": "mobile number",
+    "landline": "landline number",
+    "address_key": "address",
+    "birth_text": "birth date",
+}
+
+
+@dataclass(frozen=True)
+class PairFindings:
+    """What the comparisons say of one pair; see `PairExplanation` for each."""
+
+    comparisons: tuple[ComparisonFinding, ...]
+    prior: float
+    housemates_prior: float
+    against_strangers: float
+    against_housemates: float
+
+
+class Weigher:
+    """The people of a version, and the model it was linked with.
+
+    Args:
+        published: The version's warehouse, read-only.
+        own: The linkage's own engine, empty.
+        settings: The home's settings.
+        model: The model, with the share of matches as the version had it.
+        records: The number of records.
+    """
+
+    def __init__(
+        self,
+        published: duckdb.DuckDBPyConnection,
+        own: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        model: LinkageModel,
+        records: int,
+    ) -> None:
+        self._own = own
+        self._model = model
+        self._records = records
+        preparation.make_people(own, preparation.read_input(published))
+        own.execute("create table people_given as from people")
+        suppress_values(own, settings.home_key(), settings.identity.kept_values)
+        self._scorer = Scorer(own, model, records)
+
+    def weigh(
+        self,
+        stored: Mapping[tuple[str, str], StoredPair],
+        asked: tuple[str, str] | None = None,
+    ) -> dict[tuple[str, str], WeighedPair]:
+        """Weigh pairs in all detail.
+
+        Args:
+            stored: Pairs that the link stage weighed.
+            asked: One more, which it may not have weighed.
+        """
+        own = self._own
+        wanted = sorted({*stored, *([asked] if asked else [])})
+        own.register(
+            "asked_pairs",
+            pa.table(
+                {
+                    "record_l": pa.array([left for left, _ in wanted], pa.string()),
+                    "record_r": pa.array([right for _, right in wanted], pa.string()),
+                }
+            ),
+        )
+        own.execute(f"""
+            create or replace table explained_pairs as
+            select
+                least(people_l.id, people_r.id) as id_l,
+                greatest(people_l.id, people_r.id) as id_r,
+                {CLOSING_RULE} as rule
+            from asked_pairs
+            inner join people as people_l on people_l.record_id = asked_pairs.record_l
+            inner join people as people_r on people_r.record_id = asked_pairs.record_r
+        """)
+        own.unregister("asked_pairs")
+        self._scorer.score("explained_pairs", "explained_in_detail", in_detail=True)
+        combine_odds(
+            own, "explained_in_detail", "explained_weights", self._model.prior(self._records)
+        )
+        details = _rows(
+            own,
+            """
+            select
+                explained_in_detail.*,
+                explained_weights.match_weight,
+                explained_weights.evidence,
+                people_l.record_id as record_l,
+                people_r.record_id as record_r
+            from explained_in_detail
+            inner join explained_weights using (id_l, id_r)
+            inner join people as people_l on people_l.id = explained_in_detail.id_l
+            inner join people as people_r on people_r.id = explained_in_detail.id_r
+            order by record_l, record_r
+            """,
+        )
+        pairs = {}
+        for row in details:
+            left, right = sorted((str(row["record_l"]), str(row["record_r"])))
+            known = stored.get((left, right))
+            weight: float | None = float(row["match_weight"])
+            probability = _probability(float(row["match_weight"]))
+            evidence = float(row["evidence"])
+            rule = known[2] if known else None
+            if rule == DETERMINISTIC:
+                weight, probability, evidence = None, 1.0, DETERMINISTIC_WEIGHT
+            pairs[left, right] = WeighedPair(
+                left,
+                right,
+                rule,
+                weight,
+                probability,
+                evidence,
+                known[3] if known else None,
+                _because(row, in_favour=evidence >= 0),
+            )
+        return pairs
+
+    def _detail_row(self, left: str, right: str) -> dict[str, Any]:
+        return _rows(
+            self._own,
+            """
+            select explained_in_detail.*
+            from explained_in_detail
+            inner join people as people_l on people_l.id = explained_in_detail.id_l
+            inner join people as people_r on people_r.id = explained_in_detail.id_r
+            where people_l.record_id in ($left, $right) and people_r.record_id in ($left, $right)
+            """,
+            {"left": left, "right": right},
+        )[0]
+
+    def findings(self, left: str, right: str) -> PairFindings:
+        """What each comparison says of a pair that was weighed, and its sums."""
+        row = self._detail_row(left, right)
+        shown = ", ".join(
+            f"{_shown_sql(comparison)} as {comparison.name}" for comparison in COMPARISONS
+        )
+        values = {
+            str(one["record_id"]): one
+            for one in _rows(
+                self._own,
+                f"select record_id, {shown} from people where record_id in ($left, $right)",
+                {"left": left, "right": right},
+            )
+        }
+        findings = []
+        for comparison in COMPARISONS:
+            number = int(row[f"level_{comparison.name}"])
+            level = comparison.levels[number] if number >= 0 else None
+            findings.append(
+                ComparisonFinding(
+                    comparison=comparison.name,
+                    called=called(comparison.name),
+                    level=level.name if level else None,
+                    in_words=level.label if level else "nothing to compare",
+                    value_l=values[left][comparison.name] or None,
+                    value_r=values[right][comparison.name] or None,
+                    against_strangers=float(row[f"strangers_{comparison.name}"]),
+                    due_to_rarity=float(row[f"rarity_{comparison.name}"]),
+                    against_housemates=float(row[f"housemates_{comparison.name}"]),
+                )
+            )
+        strangers = _bits(self._model.prior(self._records))
+        return PairFindings(
+            comparisons=tuple(findings),
+            prior=strangers,
+            housemates_prior=-math.log2(self._model.housemates_per_match),
+            against_strangers=float(row["against_strangers"]) + strangers,
+            against_housemates=float(row["against_housemates"]),
+        )
+
+    def rules(self, left: str, right: str, pair: WeighedPair) -> tuple[RuleFinding, ...]:
+        """The blocking rules on whose keys both agree, and whether each did its work."""
+        blocks = [
+            f"case when {' and '.join(f'({key}) is not null' for key in rule.keys)} "
+            f"then hash({', '.join(rule.keys)}) end"
+            for rule in BLOCKING_RULES
+        ]
+        one, two = self._own.execute(
+            f"select {', '.join(blocks)} from people where record_id in (?, ?)", [left, right]
+        ).fetchall()
+        was_found = any(rule.name == pair.rule for rule in BLOCKING_RULES)
+        found = []
+        for rule, block, block_sql, other in zip(BLOCKING_RULES, one, blocks, two, strict=True):
+            if block is None or block != other:
+                continue
+            count = self._own.execute(
+                f"select count(*) from people where {block_sql} = ?", [block]
+            ).fetchone()
+            role = "first" if rule.name == pair.rule else "also" if was_found else "left_out"
+            found.append(RuleFinding(rule.name, role, int(count[0]) if count else 0))
+        return tuple(found)
+
+    def keys(self, left: str, right: str) -> tuple[str, ...]:
+        """Keys of the sources that say two records are one person, in sentences."""
+        rows = {
+            str(name): (key, linked)
+            for name, key, linked in self._own.execute(
+                "select record_id, deterministic_key, linked_record_id from people "
+                "where record_id in (?, ?)",
+                [left, right],
+            ).fetchall()
+        }
+        sentences = []
+        if rows[left][0] is not None and rows[left][0] == rows[right][0]:
+            sentences.append(f"Both have the key {rows[left][0]}.")
+        for one, other in ((left, right), (right, left)):
+            if rows[one][1] == other:
+                sentences.append(f"{one} names {other} as the same person.")
+        return tuple(sentences)
+
+    def set_aside(self, records: Sequence[str]) -> dict[str, list[str]]:
+        """Values of records that identify nobody, so that they were not used."""
+        told: dict[str, list[str]] = defaultdict(list)
+        self._own.register("asked_records", pa.table({"record_id": list(records)}))
+        for column, name in _SUPPRESSIBLE.items():
+            rows = self._own.execute(f"""
+                select people_given.record_id, suppressed_values.records, suppressed_values.reason
+                from people_given
+                inner join people using (id)
+                left join suppressed_values on suppressed_values.value = people_given.{column}
+                where people_given.record_id in (select record_id from asked_records)
+                    and people_given.{column} is not null and people.{column} is null
+            """).fetchall()
+            for record_id, uses, reason in rows:
+                of = f", {uses} records have it" if uses else ""
+                told[str(record_id)].append(
+                    f"Its {name} identifies nobody ({reason or 'shared'}{of}) and was not used."
+                )
+        self._own.unregister("asked_records")
+        return told
+
+    def waterfall(self, left: str, right: str) -> str:
+        """Splink's waterfall chart of the pair, as an HTML page of its own."""
+        from splink import DuckDBAPI, Linker
+
+        row = self._detail_row(left, right)
+        self._own.execute(
+            "create or replace table explained_people as "
+            "from people where record_id in ($left, $right)",
+            {"left": left, "right": right},
+        )
+        values = {str(one["record_id"]): one for one in _rows(self._own, "from explained_people")}
+        record: dict[str, Any] = {}
+        for name in values[left]:
+            record[f"{name}_l"], record[f"{name}_r"] = values[left][name], values[right][name]
+        for comparison in COMPARISONS:
+            number = int(row[f"level_{comparison.name}"])
+            # Splink counts its levels from the other end; "nothing to compare" is -1 in both.
+            record[f"gamma_{comparison.name}"] = (
+                len(comparison.levels) - 1 - number if number >= 0 else -1
+            )
+            record[f"mw_tf_adj_{comparison.name}"] = float(row[f"rarity_{comparison.name}"])
+        prior = _bits(self._model.prior(self._records))
+        record["match_weight"] = float(row["against_strangers"]) + prior
+        # Splink draws only for models that keep the compared values with every pair; linking does
+        # without, as they are most of the memory.
+        settings = self._model.splink_settings(self._records) | {"retain_matching_columns": True}
+        two = DuckDBAPI(self._own).register("explained_people", dataset_display_name="two_records")
+        chart = Linker(two, settings, log_level="ERROR").visualisations.waterfall_chart([record])
+        html: str = chart.to_html(inline=True)
+        return html
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = con.execute(sql, parameters or {}).to_arrow_table().to_pylist()
+    return rows
+
+
+def _bits(probability: float) -> float:
+    return math.log2(probability / (1 - probability))
+
+
+def _probability(bits: float) -> float:
+    return 1 / (1 + math.exp2(-max(-1000.0, min(1000.0, bits))))
+
+
+def _shown_sql(comparison: Comparison) -> str:
+    if comparison.name in _SHOWN:
+        return _SHOWN[comparison.name]
+    columns = dict.fromkeys(re.findall(r"(\w+)_l\b", comparison.missing))
+    return f"concat_ws(', ', {', '.join(columns)})"
+
+
+def _because(row: Mapping[str, Any], *, in_favour: bool) -> tuple[str, ...]:
+    """The comparisons that say most for a pair, or against it, in words."""
+    said = []
+    for comparison in COMPARISONS:
+        number = int(row[f"level_{comparison.name}"])
+        if number < 0:
+            continue
+        bits = float(row[f"strangers_{comparison.name}"]) + float(
+            row[f"housemates_{comparison.name}"]
+        )
+        if bits > 0 if in_favour else bits < 0:
+            said.append((abs(bits), comparison.levels[number].label))
+    return tuple(label for _, label in sorted(said, reverse=True)[:_REASONS])

@@ -1,0 +1,110 @@
+"""An answer in sentences, and what things are called by people.
+
+Here: words that text and pages share. Not here: finding out what is so (`explainer`).
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
+from klantbeeld.identity.explain.answers import (
+    DETERMINISTIC,
+    OUTCOMES,
+    PairExplanation,
+    WeighedPair,
+)
+
+_CALLED: Final = {
+    "email": "e-mail address",
+    "phone": "phone number",
+    "middle_initials": "further initials",
+}
+
+
+def called(comparison: str) -> str:
+    """What a comparison is called by people."""
+    return _CALLED.get(comparison, comparison.replace("_", " "))
+
+
+def rule_in_words(rule: str | None) -> str:
+    """What a blocking rule is called by people."""
+    if rule is None:
+        return "no rule"
+    if rule == DETERMINISTIC:
+        return "a key of the sources"
+    words = rule.replace("_", " ").lower()
+    return words.replace("email name", "name in the e-mail address").replace(
+        "email", "e-mail address"
+    )
+
+
+def edge_weight(pair: WeighedPair) -> float:
+    """What a pair counts for when records are put together, in bits."""
+    return DETERMINISTIC_WEIGHT if pair.match_weight is None else pair.match_weight
+
+
+def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
+    """The answer in sentences, the most important first."""
+    outcome, pair = explanation.outcome, explanation.pair
+    publication = explanation.publication
+    yield OUTCOMES[outcome]
+    if outcome.startswith("decided") or outcome == "passed_through":
+        for decision in explanation.decisions:
+            if decision.is_applied:
+                why = f": {decision.why}" if decision.why else ""
+                yield f"{decision.decided_by}, {decision.decided_at:%Y-%m-%d}{why}"
+    yield from explanation.keys
+    needed = f"{publication.join_probability:.0%} ({publication.threshold:+.1f} bits) is needed"
+    if pair.match_weight is not None:
+        weighed = (
+            f"{pair.match_weight:+.1f} bits, a probability of {percent(pair.match_probability)}"
+        )
+        if outcome == "never_met":
+            yield f"Had they met, their pair would be worth {weighed}; {needed}."
+            left_out = [rule for rule in explanation.rules if rule.role == "left_out"]
+            for rule in left_out[:1]:
+                yield (
+                    f"They do agree on {rule_in_words(rule.rule)}, as {rule.records} records do:"
+                    " so many that the rule's budget of pairs left them out."
+                )
+        else:
+            yield f"Their own pair is worth {weighed}; {needed}."
+        if explanation.against_housemates < explanation.against_strangers - 1 and (
+            explanation.against_housemates < publication.threshold + 4
+        ):
+            yield (
+                "They may well be housemates: for two strangers they agree on too much"
+                f" ({explanation.against_strangers:+.1f} bits), but people who live together share"
+                f" most of that ({explanation.against_housemates:+.1f} bits)."
+            )
+    if explanation.path:
+        yield (
+            f"{len(explanation.path)} pairs lead from the one to the other; the weakest is worth "
+            f"{min(edge_weight(step) for step in explanation.path):+.1f} bits."
+        )
+    against = [found for found in explanation.between if found.evidence < 0]
+    if not explanation.is_together and against and outcome in ("refused", "below_threshold"):
+        worst = against[0]
+        if {worst.record_l, worst.record_r} != {pair.record_l, pair.record_r}:
+            words = ", ".join(worst.because)
+            yield (
+                f"Of the pairs between their profiles {len(against)} of"
+                f" {len(explanation.between)} speak against it; most of all {worst.record_l} and"
+                f" {worst.record_r} ({worst.evidence:+.1f} bits: {words})."
+            )
+    for decision in explanation.decisions:
+        if not decision.is_applied:
+            yield (
+                f"{decision.decided_by} decided `{decision.verdict}` on"
+                f" {decision.decided_at:%Y-%m-%d %H:%M}, after this version was made: the next run"
+                " applies it."
+            )
+
+
+def percent(probability: float) -> str:
+    """A probability for people: never rounded to certainty."""
+    if probability >= 0.9999:
+        return "over 99.99 %" if probability < 1 else "100 %"
+    if probability < 0.0001:
+        return "under 0.01 %"
+    return f"{100 * probability:.2f} %"
