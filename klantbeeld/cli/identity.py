@@ -1,15 +1,20 @@
-"""`klantbeeld identity`: the linkage models of this home."""
+"""`klantbeeld identity`: who is one person, and the models that say so."""
 
 import click
 import sqlalchemy as sa
 
+from klantbeeld.cli.explain import how, why
 from klantbeeld.cli.home import open_home
 from klantbeeld.control.tables import linkage_models
 
 
 @click.group()
 def identity() -> None:
-    """Linkage models: a training run writes a candidate, a person promotes it."""
+    """Who is one person: explanations, and the linkage models of this home."""
+
+
+identity.add_command(why)
+identity.add_command(how)
 
 
 @identity.command()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -200,10 +200,11 @@ class PairExplanation:
         decisions: Steward decisions that concern them.
         path: How they came together by way of others, from the one to the other.
         between: Pairs of records of their two profiles, most against first.
+        in_favour: Bits of all that is known between the two profiles, where they met; they become
+            one above 0.
         records: All records around the question, for the graph.
         pairs: All pairs around the question, for the graph.
         warnings: What does not add up.
-        waterfall: What Splink's waterfall chart needs; no part of the answer.
     """
 
     publication: Publication
@@ -223,10 +224,10 @@ class PairExplanation:
     decisions: tuple[Decision, ...]
     path: tuple[WeighedPair, ...]
     between: tuple[WeighedPair, ...]
+    in_favour: float | None
     records: tuple[RecordFacts, ...]
     pairs: tuple[WeighedPair, ...]
     warnings: tuple[str, ...]
-    waterfall: str = field(repr=False, default="")
 
 
 @dataclass(frozen=True)

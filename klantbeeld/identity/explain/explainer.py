@@ -140,12 +140,16 @@ class Explainer:
             decisions=decisions,
             path=merge.path(left, right) if outcome == "through_others" else (),
             between=() if is_together else _between(pairs, profiles, left, right),
+            in_favour=None if is_together else merge.in_favour(left, right),
             records=tuple(facts[name] for name in around.records),
             pairs=tuple(pairs.values()),
             warnings=(*_warnings(around.stored, pairs), *merge.disagreements(profiles, ends)),
-            waterfall=weigher.waterfall(left, right),
         )
         return replace(explanation, reasons=tuple(pair_reasons(explanation)))
+
+    def waterfall(self, answer: PairExplanation) -> str:
+        """Splink's waterfall chart of a pair that was explained, as an HTML page of its own."""
+        return self._weigher().waterfall(answer.record_l.record_id, answer.record_r.record_id)
 
     def how(self, asked: str) -> ProfileExplanation:
         """How a profile was built.

@@ -56,6 +56,16 @@ class Merge:
             at = came[at[0]]
         return tuple(reversed(path))
 
+    def in_favour(self, left: str, right: str) -> float | None:
+        """Bits between the groups of two records when they were last refused; None if never."""
+        ends = {self.labels[left], self.labels[right]}
+        found = None
+        for step in self.steps:
+            met = {self.labels[step.pair.record_l], self.labels[step.pair.record_r]}
+            if not step.is_accepted and met == ends:
+                found = step.in_favour
+        return found
+
     def disagreements(self, profiles: Mapping[str, str], records: Iterable[str]) -> list[str]:
         """Says so if the merge does not give the profiles that were published."""
         asked = set(records)

@@ -24,6 +24,16 @@ from klantbeeld.warehouse import Version
 # Weight, probability, rule and decision of a pair, as the link stage wrote them.
 StoredPair = tuple[float | None, float, str, str]
 _SUGGESTIONS: Final = 5
+# What a person recognises a record by, in this order; `RecordFacts.values` holds what is known.
+AS_WRITTEN: Final = (
+    "birth date",
+    "gender",
+    "maiden name",
+    "e-mail",
+    "phone",
+    "address",
+    "loyalty number",
+)
 
 
 @dataclass(frozen=True)
@@ -288,7 +298,7 @@ class PublishedIdentity:
             set_aside: What was not used for matching, per record, in sentences.
         """
         self._con.register("asked_records", pa.table({"record_id": list(records)}))
-        written = self._con.execute(_AS_WRITTEN).to_arrow_table().to_pylist()
+        written = self._con.execute(_AS_WRITTEN_SQL).to_arrow_table().to_pylist()
         self._con.unregister("asked_records")
         return {
             str(row["record_id"]): RecordFacts(
@@ -297,18 +307,14 @@ class PublishedIdentity:
                 entity=str(row["entity"]),
                 profile_id=profiles[str(row["record_id"])],
                 name=str(row["name"] or "(no name)"),
-                values={
-                    name.replace("_", " "): str(value)
-                    for name, value in row.items()
-                    if value and name not in {"record_id", "source", "entity", "name"}
-                },
+                values={name: str(row[name]) for name in AS_WRITTEN if row[name]},
                 set_aside=tuple(set_aside.get(str(row["record_id"]), ())),
             )
             for row in written
         }
 
 
-_AS_WRITTEN: Final = """
+_AS_WRITTEN_SQL: Final = """
     select
         int_linkage_records.record_id,
         int_linkage_records.source,
@@ -324,8 +330,8 @@ _AS_WRITTEN: Final = """
             ),
             int_linkage_records.full_name_std
         ) as name,
-        persons.maiden_name,
-        strftime(persons.birth_date, '%Y-%m-%d') as birth_date,
+        persons.maiden_name as "maiden name",
+        strftime(persons.birth_date, '%Y-%m-%d') as "birth date",
         persons.gender,
         persons.email as "e-mail",
         nullif(
@@ -344,7 +350,7 @@ _AS_WRITTEN: Final = """
             ),
             ''
         ) as address,
-        persons.loyalty_number
+        persons.loyalty_number as "loyalty number"
     from intermediate.int_linkage_records
     left join intermediate.int_persons__unioned as persons using (record_id)
     where int_linkage_records.record_id in (select record_id from asked_records)

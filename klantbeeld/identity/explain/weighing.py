@@ -280,15 +280,7 @@ class Weigher:
         from splink import DuckDBAPI, Linker
 
         row = self._detail_row(left, right)
-        self._own.execute(
-            "create or replace table explained_people as "
-            "from people where record_id in ($left, $right)",
-            {"left": left, "right": right},
-        )
-        values = {str(one["record_id"]): one for one in _rows(self._own, "from explained_people")}
         record: dict[str, Any] = {}
-        for name in values[left]:
-            record[f"{name}_l"], record[f"{name}_r"] = values[left][name], values[right][name]
         for comparison in COMPARISONS:
             number = int(row[f"level_{comparison.name}"])
             # Splink counts its levels from the other end; "nothing to compare" is -1 in both.
@@ -301,8 +293,10 @@ class Weigher:
         # Splink draws only for models that keep the compared values with every pair; linking does
         # without, as they are most of the memory.
         settings = self._model.splink_settings(self._records) | {"retain_matching_columns": True}
-        two = DuckDBAPI(self._own).register("explained_people", dataset_display_name="two_records")
-        chart = Linker(two, settings, log_level="ERROR").visualisations.waterfall_chart([record])
+        people = DuckDBAPI(self._own).register("people", dataset_display_name="waterfall")
+        visualisations = Linker(people, settings, log_level="ERROR").visualisations
+        # Weights only: the values stand in the page, and would overlap in the chart.
+        chart = visualisations.waterfall_chart([record], remove_sensitive_data=True)
         html: str = chart.to_html(inline=True)
         return html
 

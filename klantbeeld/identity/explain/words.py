@@ -10,9 +10,12 @@ from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
 from klantbeeld.identity.explain.answers import (
     DETERMINISTIC,
     OUTCOMES,
+    MergeStep,
     PairExplanation,
+    ProfileExplanation,
     WeighedPair,
 )
+from klantbeeld.identity.linking import CLOSING_RULE, MATCH_KEYS
 
 _CALLED: Final = {
     "email": "e-mail address",
@@ -32,6 +35,8 @@ def rule_in_words(rule: str | None) -> str:
         return "no rule"
     if rule == DETERMINISTIC:
         return "a key of the sources"
+    if rule == MATCH_KEYS[CLOSING_RULE]:
+        return "others that link them"
     words = rule.replace("_", " ").lower()
     return words.replace("email name", "name in the e-mail address").replace(
         "email", "e-mail address"
@@ -92,6 +97,11 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 f" {len(explanation.between)} speak against it; most of all {worst.record_l} and"
                 f" {worst.record_r} ({worst.evidence:+.1f} bits: {words})."
             )
+    if explanation.in_favour is not None:
+        yield (
+            "All that is known between their profiles comes to"
+            f" {explanation.in_favour:+.1f} bits; above 0 they would be one."
+        )
     for decision in explanation.decisions:
         if not decision.is_applied:
             yield (
@@ -108,3 +118,18 @@ def percent(probability: float) -> str:
     if probability < 0.0001:
         return "under 0.01 %"
     return f"{100 * probability:.2f} %"
+
+
+def steps_in_words(answer: ProfileExplanation) -> Iterator[tuple[MergeStep, str]]:
+    """The steps by which a profile was built, each with what it made."""
+    for step in answer.steps:
+        if step.in_favour is None:
+            said = "nothing speaks against it"
+        elif step.never_met:
+            said = (
+                f"all that is known between the two groups: {step.in_favour:+.1f} bits"
+                f" ({step.never_met} pairs were never compared)"
+            )
+        else:
+            said = f"all that is known between the two groups: {step.in_favour:+.1f} bits"
+        yield step, f"{step.records} records; {said}"

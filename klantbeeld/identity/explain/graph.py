@@ -1,0 +1,224 @@
+"""The records around a question as a picture: nodes by source, edges by weight, one SVG.
+
+Here: layout and drawing, without a script and without the network. Not here: the page around it
+(`page`).
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from html import escape
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klantbeeld.identity.explain.answers import RecordFacts, WeighedPair
+from klantbeeld.identity.explain.words import edge_weight
+
+Points = NDArray[np.float64]
+
+# More than this is no picture any more; those that matter most are drawn.
+MOST_NODES: Final = 40
+# Told apart also by people who see red and green alike.
+SOURCE_COLOURS: Final = (
+    "#2f6f9f",
+    "#c8741a",
+    "#7b5ea7",
+    "#2a8c8c",
+    "#b5486f",
+    "#7a6a4f",
+    "#4d6fd0",
+)
+_PROFILE_COLOURS: Final = ("#dcebf7", "#f7e8d4", "#e6e0f2", "#dcf0ec", "#f6dfe7", "#ebe7dd")
+_WIDTH: Final = 1000
+_MARGIN: Final = 90
+_SPACING: Final = 165.0
+# Distances aimed at, in steps of `_SPACING`.
+_JOINED, _FELLOWS, _REFUSED, _OTHERS = 1.0, 1.5, 2.3, 2.7
+
+
+def source_colours(records: Collection[RecordFacts]) -> dict[str, str]:
+    """A colour per source."""
+    sources = sorted({record.source for record in records})
+    return {
+        source: SOURCE_COLOURS[place % len(SOURCE_COLOURS)] for place, source in enumerate(sources)
+    }
+
+
+def draw_graph(
+    records: Sequence[RecordFacts],
+    pairs: Sequence[WeighedPair],
+    labels: Mapping[str, str],
+    threshold: float,
+) -> str:
+    """Draw records and what is known between them.
+
+    Args:
+        records: The records, those that matter most first.
+        pairs: The weighed pairs; what concerns other records is left out.
+        labels: The short label in each record's node.
+        threshold: Bits from which a pair joins records.
+
+    Returns:
+        An SVG element; empty if there is nothing to draw.
+    """
+    drawn = list(records[:MOST_NODES])
+    if len(drawn) < 2:
+        return ""
+    place = {record.record_id: number for number, record in enumerate(drawn)}
+    known = [
+        pair
+        for pair in pairs
+        if pair.record_l in place and pair.record_r in place and pair.decision is not None
+    ]
+    points, height = _to_canvas(_layout(drawn, known, place, threshold))
+    colours = source_colours(records)
+    profiles = list(dict.fromkeys(record.profile_id for record in drawn))
+    opening = (
+        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" class="graph" '
+        'aria-label="Records and the pairs between them">'
+    )
+    parts = [opening]
+    for number, profile in enumerate(profiles):
+        colour = _PROFILE_COLOURS[number % len(_PROFILE_COLOURS)]
+        parts.append(_halo(profile, colour, drawn, place, points))
+    strongest = _spanning(known, place, threshold)
+    for pair in sorted(known, key=edge_weight):
+        ends = points[place[pair.record_l]], points[place[pair.record_r]]
+        parts.append(_edge(pair, *ends, threshold, is_strong=id(pair) in strongest))
+    for record in drawn:
+        x, y = points[place[record.record_id]]
+        parts.append(_node(record, labels[record.record_id], x, y, colours[record.source]))
+    parts.append("</svg>")
+    if len(records) > len(drawn):
+        parts.append(f"<p class='note'>{len(records) - len(drawn)} more records not drawn.</p>")
+    return "".join(parts)
+
+
+def _layout(
+    records: Sequence[RecordFacts],
+    pairs: Sequence[WeighedPair],
+    place: Mapping[str, int],
+    threshold: float,
+) -> Points:
+    """Positions whose distances come close to those aimed at (stress majorisation)."""
+    count = len(records)
+    profile = np.array([record.profile_id for record in records])
+    aim = np.where(profile[:, None] == profile[None, :], _FELLOWS, _OTHERS)
+    for pair in pairs:
+        a, b = place[pair.record_l], place[pair.record_r]
+        if edge_weight(pair) >= threshold:
+            aim[a, b] = aim[b, a] = _JOINED if profile[a] == profile[b] else _REFUSED
+    np.fill_diagonal(aim, 0)
+    angle = 2 * math.pi * np.arange(count) / count
+    # An ellipse, as the page is wider than it is high; fellows start side by side.
+    order = np.argsort(np.unique(profile, return_inverse=True)[1], kind="stable")
+    points = np.empty((count, 2))
+    points[order] = np.column_stack([1.6 * np.cos(angle), 0.8 * np.sin(angle)]) * count / 4
+    weight = np.where(aim > 0, 1 / np.maximum(aim, 1e-9) ** 2, 0.0)
+    laplacian = np.diag(weight.sum(axis=1)) - weight
+    inverse = np.linalg.pinv(laplacian)
+    for _ in range(150):
+        distance = np.linalg.norm(points[:, None] - points[None, :], axis=2)
+        ratio = np.where(distance > 1e-9, weight * aim / np.maximum(distance, 1e-9), 0.0)
+        pull = np.diag(ratio.sum(axis=1)) - ratio
+        points = inverse @ pull @ points
+    return points
+
+
+def _to_canvas(points: Points) -> tuple[Points, float]:
+    """Turned so that the longest side is level, and scaled to the width of the page."""
+    centred = points - points.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    turned = centred @ axes.T
+    # Singular vectors have no sign of their own: the first record is to the left.
+    turned *= np.where(turned[0] > 0, -1.0, 1.0)
+    span = np.ptp(turned, axis=0)
+    scale = min((_WIDTH - 2 * _MARGIN) / max(span[0], 1e-9), _SPACING)
+    turned = turned * scale
+    turned -= turned.min(axis=0)
+    offset = (_WIDTH - np.ptp(turned[:, 0])) / 2
+    height = float(np.ptp(turned[:, 1])) + 2 * 62
+    return turned + np.array([offset, 52.0]), height
+
+
+def _spanning(pairs: Sequence[WeighedPair], place: Mapping[str, int], threshold: float) -> set[int]:
+    """The strongest pairs that hold each profile together; the others are drawn thin."""
+    group = list(range(len(place)))
+    chosen = set()
+    for pair in sorted(pairs, key=edge_weight, reverse=True):
+        if edge_weight(pair) < threshold or pair.decision == "refused":
+            continue
+        a, b = group[place[pair.record_l]], group[place[pair.record_r]]
+        if a != b:
+            chosen.add(id(pair))
+            group = [a if name == b else name for name in group]
+    return chosen
+
+
+def _halo(
+    profile: str,
+    colour: str,
+    records: Sequence[RecordFacts],
+    place: Mapping[str, int],
+    points: Points,
+) -> str:
+    """The ground that the records of one profile stand on."""
+    members = [record.record_id for record in records if record.profile_id == profile]
+    parts = [f'<g stroke="{colour}" fill="{colour}" stroke-width="84" stroke-linecap="round">']
+    parts.append(f"<title>profile {escape(profile)}</title>")
+    inner = points[[place[name] for name in members]]
+    around = inner - inner.mean(axis=0)
+    ring = inner[np.argsort(np.arctan2(around[:, 1], around[:, 0]))]
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in ring)
+    parts.append(f'<polygon points="{corners}" stroke-linejoin="round"/>')
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="42" stroke="none"/>' for x, y in inner]
+    return "".join([*parts, "</g>"])
+
+
+def _edge(
+    pair: WeighedPair, start: Points, end: Points, threshold: float, *, is_strong: bool
+) -> str:
+    (x1, y1), (x2, y2) = start, end
+    weight = edge_weight(pair)
+    text = "key" if pair.match_weight is None else f"{pair.match_weight:+.1f}"
+    told = ", ".join(pair.because)
+    if pair.decision == "refused":
+        kind, width = "refused", 2.5
+    elif weight >= threshold:
+        kind = "joined" if is_strong else "also"
+        width = 2 + min(weight, 24) / 4 if is_strong else 1.2
+    elif pair.evidence < 0:
+        kind, width = "against", 1.4
+    else:
+        kind, width = "weak", 1.0
+    line = (
+        f'<g class="{kind}"><title>{escape(f"{text} bits: {told}")}</title>'
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+        f'stroke-width="{width:.1f}"/>'
+    )
+    if is_strong or kind == "refused":
+        # Off the middle, so that labels of crossing edges do not cover each other.
+        x, y = x1 + (x2 - x1) * 0.46, y1 + (y2 - y1) * 0.46
+        half = 4 + 3.6 * len(text)
+        line += (
+            f'<rect x="{x - half:.1f}" y="{y - 9:.1f}" width="{2 * half:.1f}" height="18" rx="9"/>'
+            f'<text x="{x:.1f}" y="{y + 4:.1f}">{escape(text)}</text>'
+        )
+    return line + "</g>"
+
+
+def _node(record: RecordFacts, label: str, x: float, y: float, colour: str) -> str:
+    return (
+        f'<g class="node"><title>{escape(record.record_id)}\n{escape(record.name)}\n'
+        f"profile {escape(record.profile_id)}</title>"
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="19" fill="{colour}"/>'
+        f'<text class="label" x="{x:.1f}" y="{y + 5:.1f}">{escape(label)}</text>'
+        f'<text class="name" x="{x:.1f}" y="{y + 35:.1f}">{escape(_short(record.name))}</text>'
+        f'<text class="source" x="{x:.1f}" y="{y + 48:.1f}">'
+        f"{escape(f'{record.source} {record.entity}'.strip())}</text></g>"
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"

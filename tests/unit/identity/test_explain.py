@@ -1,0 +1,360 @@
+"""Explanations of a published version: what they say is what was done."""
+
+import json
+import math
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from klantbeeld import identity
+from klantbeeld.cli import main
+from klantbeeld.control import ControlPlane, open_control
+from klantbeeld.control.tables import steward_decisions
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity import preparation
+from klantbeeld.identity.clustering import MOST_AGAINST, MOST_FOR, NEVER_MET
+from klantbeeld.identity.explain import Explainer, open_explainer
+from klantbeeld.identity.explain.answers import OUTCOMES
+from klantbeeld.identity.explain.page import pair_page, profile_page
+from klantbeeld.records import keyed_hash
+from klantbeeld.settings import Settings, load_settings
+from klantbeeld.warehouse import Warehouse
+from tests.populations import population
+
+AS_OF = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
+TWIN = {
+    "last_name_std": "waterman",
+    "birth_date": date(1988, 5, 17),
+    "phone_std": "+31201234567",
+    "street_std": "kadelaan",
+    "house_number_std": "12",
+    "postal_code_std": "1017AB",
+    "city_std": "amsterdam",
+}
+SWAPPED = "<script>alert('x')</script>"
+DESKS = {
+    "aukje": "adema",
+    "bert": "boer",
+    "cor": "citroen",
+    "dirk": "drost",
+    "els": "elzinga",
+    "fien": "fortuin",
+    "gijs": "goud",
+    "henk": "hazelaar",
+    "ida": "ijsbrand",
+}
+CASES: dict[str, dict[str, Any]] = {
+    "crm:contact:tim": TWIN | {"first_name_std": "tim", "email_std": "tim@post.example"},
+    "shop:customer:tim": TWIN | {"first_name_std": "tim", "email_std": "tim@post.example"},
+    "crm:contact:bas": TWIN | {"first_name_std": "bas", "gender": "male"},
+    # What links the first to the last is only in the record between.
+    "crm:contact:roos": {
+        "first_name_std": "roosmarijn",
+        "last_name_std": "zonderland",
+        "birth_date": date(1990, 1, 30),
+        "postal_code_std": "3511CD",
+        "house_number_std": "7",
+        "city_std": "utrecht",
+    },
+    "shop:customer:roos": {
+        "first_name_std": "roosmarijn",
+        "last_name_std": "zonderland",
+        "birth_date": date(1990, 1, 30),
+        "email_std": "roosmarijn.zet@post.example",
+        "mobile_phone_std": "+31691234567",
+    },
+    "pos:member:roos": {
+        "first_name_std": "roosmarijn",
+        "email_std": "roosmarijn.zet@post.example",
+        "mobile_phone_std": "+31691234567",
+    },
+    "crm:lead:tim": {"full_name_std": "t waterman", "linked_record_id": "crm:contact:bas"},
+    **{
+        f"crm:contact:desk{number}": {
+            "first_name_std": first_name,
+            "last_name_std": last_name,
+            "email_std": "info@kantoor.example",
+        }
+        for number, (first_name, last_name) in enumerate(DESKS.items())
+    },
+}
+
+
+@dataclass
+class Home:
+    """A home with one published version of invented people."""
+
+    settings: Settings
+    control: ControlPlane
+    mailbox: str
+    refused: list[tuple[str, str]]
+
+    def explainer(self) -> Any:
+        return open_explainer(self.settings, self.control)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    settings = load_settings(home=tmp_path_factory.mktemp("explain") / "home")
+    control = open_control(settings)
+    warehouse = Warehouse(settings, control)
+    mailbox = f"newsletter:subscriber:{keyed_hash('tim@post.example', settings.home_key())}"
+    own = CASES | {mailbox: {"email_std": "tim@post.example", "first_name_std": "tim"}}
+    crowd, _ = population(150, 7)
+    rows = [
+        {name: row.get(name) for name in crowd.column_names}
+        | {"record_id": record_id, "source": record_id.split(":")[0]}
+        for record_id, row in own.items()
+    ]
+    records = pa.concat_tables([crowd, pa.Table.from_pylist(rows, schema=crowd.schema)])
+    with warehouse.build() as con:
+        con.execute("create schema intermediate")
+        con.register("given", records)
+        con.execute("""
+            create table intermediate.int_linkage_records as
+            select *, split_part(record_id, ':', 2) as entity from given
+        """)
+        con.execute(f"""
+            create table intermediate.int_persons__unioned as
+            select
+                record_id,
+                case when record_id = 'crm:contact:bas' then $swapped else full_name_std end
+                    as full_name,
+                first_name_std as first_name, initials_std as initials, null::varchar as infix,
+                last_name_std as last_name, null::varchar as maiden_name, birth_date, gender,
+                email_std as email, phone_std as phone, mobile_phone_std as mobile_phone,
+                street_std as street, house_number_std as house_number,
+                house_number_suffix_std as house_number_suffix, postal_code_std as postal_code,
+                city_std as city, null::varchar as loyalty_number
+            from {preparation.INPUT_TABLE}
+        """, {"swapped": SWAPPED})  # fmt: skip
+        identity.link(con, settings, control, "run")
+        # As if two profiles had been merged in an earlier run.
+        con.execute("""
+            insert into identity.current_profile_ids by name
+            select
+                'P0000000000OLD' as profile_id, profile_id as current_profile_id,
+                99999 as number, 'merged' as status
+            from identity.profile_records where record_id = 'crm:contact:roos'
+        """)
+        refused = con.execute(
+            "select record_id_l, record_id_r from identity.pairs where decision = 'refused' "
+            "order by all limit 3"
+        ).fetchall()
+        pending = identity.read_pending_profile_ids(con)
+    warehouse.publish(
+        run_id="run",
+        as_of=AS_OF,
+        counts={},
+        on_commit=lambda connection, version: identity.commit_profile_ids(
+            connection, pending, version
+        ),
+    )
+    yield Home(settings, control, mailbox, refused)
+    control.close()
+
+
+@pytest.fixture(scope="module")
+def explainer(home: Home) -> Iterator[Explainer]:
+    with home.explainer() as opened:
+        yield opened
+
+
+def test_the_parts_of_a_pair_add_up_to_what_was_published(explainer: Explainer) -> None:
+    answer = explainer.why("shop:customer:tim", "crm:contact:tim")
+    assert (answer.outcome, answer.is_together) == ("own_pair", True)
+    assert answer.warnings == ()
+    for sums, prior, part in (
+        (answer.against_strangers, answer.prior, "against_strangers"),
+        (answer.against_housemates, answer.housemates_prior, "against_housemates"),
+    ):
+        parts = [getattr(found, part) for found in answer.comparisons]
+        assert sums == pytest.approx(prior + sum(parts))
+    both = -math.log2(2**-answer.against_strangers + 2**-answer.against_housemates)
+    assert answer.pair.match_weight == pytest.approx(both)
+    assert answer.rules[0].role == "first"
+    assert answer.rules[0].rule == answer.pair.rule == "SAME_EMAIL"
+    assert {rule.role for rule in answer.rules[1:]} == {"also"}
+
+
+def test_twins_are_apart_and_the_reason_is_named(explainer: Explainer) -> None:
+    answer = explainer.why("crm:contact:tim", "crm:contact:bas")
+    assert not answer.is_together
+    assert answer.outcome in {"below_threshold", "refused"}
+    found = {found.comparison: found for found in answer.comparisons}
+    assert (found["first_name"].value_l, found["first_name"].value_r) == ("bas", "tim")
+    assert found["first_name"].in_words == "other first name"
+    assert found["first_name"].against_housemates < 0
+    assert found["email"].level is None
+    assert found["surname"].against_strangers > found["surname"].against_housemates
+    assert any("housemates" in reason for reason in answer.reasons)
+
+
+def test_who_came_together_through_others_sees_the_way(explainer: Explainer) -> None:
+    answer = explainer.why("crm:contact:roos", "pos:member:roos")
+    assert answer.outcome == "through_others"
+    ends = [{step.record_l, step.record_r} for step in answer.path]
+    assert ends == [
+        {"crm:contact:roos", "shop:customer:roos"},
+        {"shop:customer:roos", "pos:member:roos"},
+    ]
+    assert any("2 pairs lead" in reason for reason in answer.reasons)
+
+
+def test_a_key_of_a_source_and_records_that_never_met(explainer: Explainer) -> None:
+    by_key = explainer.why("crm:lead:tim", "crm:contact:bas")
+    assert (by_key.outcome, by_key.pair.rule) == ("same_key", "DETERMINISTIC")
+    assert "names crm:contact:bas" in by_key.keys[0]
+    apart = explainer.why("crm:contact:roos", "crm:contact:desk1")
+    assert (apart.outcome, apart.rules, apart.pair.decision) == ("never_met", (), None)
+    assert apart.reasons[0] == OUTCOMES["never_met"]
+    assert "Had they met" in apart.reasons[1]
+
+
+def test_a_shared_mailbox_is_told_and_not_compared(explainer: Explainer) -> None:
+    answer = explainer.why("crm:contact:desk1", "crm:contact:desk2")
+    assert not answer.is_together
+    assert "9 records have it" in answer.record_l.set_aside[0]
+    assert {found.comparison: found.level for found in answer.comparisons}["email"] is None
+    assert answer.record_l.values["e-mail"] == "info@kantoor.example"
+
+
+def test_the_steps_make_the_profile(explainer: Explainer) -> None:
+    answer = explainer.how("shop:customer:tim")
+    names = {record.record_id for record in answer.records}
+    assert {"crm:contact:tim", "shop:customer:tim"} < names
+    assert answer.resolution == (f"shop:customer:tim is in profile {answer.profile_id}.",)
+    assert len(answer.steps) == len(names) - 1
+    assert {
+        name for step in answer.steps for name in (step.pair.record_l, step.pair.record_r)
+    } == names
+    weights = [step.pair.match_weight or math.inf for step in answer.steps]
+    assert weights == sorted(weights, reverse=True)
+    assert answer.history[0][1] == "created"
+    assert explainer.how(answer.profile_id.lower()).steps == answer.steps
+
+
+def test_what_was_kept_out_adds_up_to_less_than_nothing(home: Home, explainer: Explainer) -> None:
+    assert home.refused
+    for left, right in home.refused:
+        answer = explainer.why(left, right)
+        assert answer.outcome == "refused"
+        assert answer.in_favour is not None
+        assert answer.in_favour <= 0
+        sizes = [
+            sum(record.profile_id == end.profile_id for record in answer.records)
+            for end in (answer.record_l, answer.record_r)
+        ]
+        said = [max(-MOST_AGAINST, min(MOST_FOR, pair.evidence)) for pair in answer.between]
+        never_met = sizes[0] * sizes[1] - len(answer.between)
+        assert answer.in_favour == pytest.approx(sum(said) + NEVER_MET * never_met)
+        kept_out = explainer.how(answer.record_l.profile_id)
+        assert any(not step.is_accepted for step in kept_out.refused)
+
+
+def test_every_id_ever_issued_leads_to_the_profile_of_today(explainer: Explainer) -> None:
+    answer = explainer.how("P0000000000OLD")
+    assert {record.record_id for record in answer.records} >= {"crm:contact:roos"}
+    assert answer.resolution[-1] == f"P0000000000OLD is {answer.profile_id} today."
+
+
+def test_decisions_are_told_with_whether_they_are_applied(home: Home, explainer: Explainer) -> None:
+    decision = {
+        "record_id_l": "crm:contact:bas",
+        "record_id_r": "crm:contact:tim",
+        "verdict": "different",
+        "decided_by": "steward",
+    }
+    with home.control.begin() as connection:
+        connection.execute(
+            steward_decisions.insert(),
+            [
+                decision | {"decision_id": "1", "decided_at": AS_OF - timedelta(days=9)},
+                decision
+                | {"decision_id": "2", "verdict": "same", "why": "it is a nickname"}
+                | {"decided_at": datetime.now(UTC) + timedelta(days=1)},
+            ],
+        )
+    try:
+        answer = explainer.why("crm:contact:tim", "crm:contact:bas")
+        assert answer.outcome == "decided_different"
+        assert [decision.is_applied for decision in answer.decisions] == [True, False]
+        assert "the next run" in answer.reasons[-1]
+        assert len(explainer.how("crm:contact:bas").decisions) == 2
+    finally:
+        with home.control.begin() as connection:
+            connection.execute(steward_decisions.delete())
+
+
+def test_a_record_is_found_by_its_key_and_by_an_address(home: Home, explainer: Explainer) -> None:
+    answer = explainer.why("bas", "newsletter:subscriber: Tim@Post.example")
+    assert {answer.record_l.record_id, answer.record_r.record_id} == {
+        "crm:contact:bas",
+        home.mailbox,
+    }
+    for asked, message in (
+        ("tim", "may be several"),
+        ("crm:contact:nobody", "no record"),
+        ("bas", "twice"),
+    ):
+        with pytest.raises(KlantbeeldError, match=message) as told:
+            explainer.why(asked, "crm:contact:bas")
+        assert told.value.hint
+    with pytest.raises(KlantbeeldError, match="never was a profile"):
+        explainer.how("PXXXXXXXXXXXXX")
+
+
+def test_pages_hold_all_of_it_and_escape_what_sources_wrote(explainer: Explainer) -> None:
+    answer = explainer.why("crm:contact:tim", "crm:contact:bas")
+    chart = explainer.waterfall(answer)
+    page = pair_page(answer, chart)
+    assert "default-src 'none'" in page
+    assert SWAPPED not in page
+    assert "&lt;script&gt;alert(&#x27;x&#x27;)" in page
+    for found in answer.comparisons:
+        assert found.in_words in page
+    assert "1988-05-17" not in chart
+    page = profile_page(explainer.how("crm:contact:bas"))
+    assert SWAPPED not in page
+    assert "<svg" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_commands_speak_text_and_json_and_write_pages(
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    # A process opens a version once; the other tests have it open.
+    shutil.copytree(home.settings.home, tmp_path / "home")
+    monkeypatch.setenv("KLANTBEELD_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["identity", *arguments])
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    code, text, _ = run("why", "crm:contact:tim", "crm:contact:bas")
+    assert code == 0
+    assert text.startswith("Apart")
+    assert "other first name" in text
+    code, text, _ = run("why", "crm:contact:tim", "shop:customer:tim", "--json")
+    assert json.loads(text)["outcome"] == "own_pair"
+    code, text, _ = run("how", "shop:customer:tim")
+    assert "strongest first" in text
+    page = tmp_path / "page.html"
+    code, text, _ = run("how", "shop:customer:tim", "--html", str(page))
+    assert (code, text) == (0, "")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    code, _, error = run("why", "crm:contact:tim", "crm:contact:nobody")
+    assert code == 1
+    assert "source:entity:key" in error
