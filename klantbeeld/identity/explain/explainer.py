@@ -26,7 +26,6 @@ from klantbeeld.identity.explain.merging import merge_again
 from klantbeeld.identity.explain.published import PublishedIdentity, StoredPair
 from klantbeeld.identity.explain.weighing import Weigher
 from klantbeeld.identity.explain.words import pair_reasons
-from klantbeeld.identity.model import LinkageModel
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Version, Warehouse
 
@@ -80,19 +79,16 @@ class Explainer:
         self._known = PublishedIdentity(published, settings, control, version)
         self._made: Weigher | None = None
         try:
-            row = published.execute(
-                "select model_version, records, matches_per_record from identity.linkage_report"
-            ).fetchone()
+            row = published.execute("select model_version from identity.linkage_report").fetchone()
         except (duckdb.CatalogException, duckdb.BinderException):
             row = None
         if row is None:
             raise KlantbeeldError(
                 f"version {version.version_id} holds no linkage", "Run `klantbeeld run`."
             )
-        model_version, self._records, matches_per_record = str(row[0]), int(row[1]), float(row[2])
-        self._model = _model_of(settings, control, model_version, matches_per_record)
+        self._model = _version_of(settings, control, str(row[0]))
         self.publication = Publication(
-            version.version_id, version.as_of, model_version, settings.identity.join_probability
+            version.version_id, version.as_of, str(row[0]), settings.identity.join_probability
         )
 
     def why(self, record: str, other: str) -> PairExplanation:
@@ -196,25 +192,21 @@ class Explainer:
 
     def _weigher(self) -> Weigher:
         if self._made is None:
-            self._made = Weigher(
-                self._published, self._own, self._settings, self._model, self._records
-            )
+            self._made = Weigher(self._published, self._own, self._settings, self._model)
         return self._made
 
 
-def _model_of(
-    settings: Settings, control: ControlPlane, model_version: str, matches_per_record: float
-) -> LinkageModel:
-    """The model as the publication used it: the default one takes its prior from the records."""
+def _version_of(
+    settings: Settings, control: ControlPlane, model_version: str
+) -> registry.ModelVersion:
     try:
-        model = registry.named_model(settings, control, model_version)
+        return registry.named_version(settings, control, model_version)
     except KlantbeeldError as error:
         raise KlantbeeldError(
             f"the published version was linked with model {model_version}, which is not there any"
             f" more ({error.message})",
             "Run `klantbeeld run`: it links with the model of today.",
         ) from None
-    return replace(model, matches_per_record=matches_per_record) if model.is_generic else model
 
 
 def _outcome(

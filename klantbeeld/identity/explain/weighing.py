@@ -8,12 +8,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation
 from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
 from klantbeeld.identity.explain.answers import (
@@ -25,7 +26,8 @@ from klantbeeld.identity.explain.answers import (
 from klantbeeld.identity.explain.published import StoredPair
 from klantbeeld.identity.explain.words import called
 from klantbeeld.identity.linking import CLOSING_RULE, Scorer, combine_odds
-from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison, LinkageModel
+from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison
+from klantbeeld.identity.registry import ModelVersion
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import Settings
 
@@ -66,8 +68,7 @@ class Weigher:
         published: The version's warehouse, read-only.
         own: The linkage's own engine, empty.
         settings: The home's settings.
-        model: The model, with the share of matches as the version had it.
-        records: The number of records.
+        version: The model version, with the values frozen in it.
     """
 
     def __init__(
@@ -75,16 +76,21 @@ class Weigher:
         published: duckdb.DuckDBPyConnection,
         own: duckdb.DuckDBPyConnection,
         settings: Settings,
-        model: LinkageModel,
-        records: int,
+        version: ModelVersion,
     ) -> None:
         self._own = own
-        self._model = model
-        self._records = records
+        frozen = version.frozen()
+        if frozen is None:
+            raise KlantbeeldError(
+                f"nothing is frozen with model {version.name}: its weights cannot be repeated",
+                "Run `klantbeeld run`: it links with the model of today.",
+            )
+        self._records = frozen.records
+        self._model = replace(version.model, matches_per_record=frozen.matches_per_record)
         preparation.make_people(own, preparation.read_input(published))
         own.execute("create table people_given as from people")
-        suppress_values(own, settings.home_key(), settings.identity.kept_values)
-        self._scorer = Scorer(own, model, records)
+        suppress_values(own, settings.home_key(), settings.identity.kept_values, frozen.suppressed)
+        self._scorer = Scorer(own, self._model, frozen.records, frequencies=frozen.frequencies)
 
     def weigh(
         self,
