@@ -32,6 +32,7 @@ RECORDS = {
     "dataverse": "klantbeeld.activation.destinations.dataverse:Dataverse",
     "hubspot": "klantbeeld.activation.destinations.hubspot:HubSpot",
     "klaviyo": "klantbeeld.activation.destinations.klaviyo:Klaviyo",
+    "postgres": "klantbeeld.activation.destinations.postgres:Postgres",
     "rest": "klantbeeld.activation.destinations.rest:Rest",
     "webhook": "klantbeeld.activation.destinations.webhook:Webhook",
 }
