@@ -21,7 +21,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from demo import names
-from demo.people import BOTH, NO_SYSTEM, SHOP_ONLY, TILL_ONLY, Bools, Ints, day_number
+from demo.people import (
+    BOTH,
+    NO_SYSTEM,
+    SHOP_ONLY,
+    TILL_ONLY,
+    Bools,
+    Ints,
+    day_number,
+    draw_addresses,
+)
 from demo.records import Counters, Habits, draws, moments, observe, observer, rows_of
 
 CRM_HABITS: Final = Habits(call_name=0.5, first_missing=0.08, initial_only=0.08, birth_missing=0.45)
@@ -51,6 +60,9 @@ SHARES: Final = {
     TILL_ONLY: (0.46, 0.0, 1.0, 0.45),
     BOTH: (0.66, 1.0, 0.94, 0.72),
 }
+
+#: Of so many companies, one is in the CRM twice.
+COMPANIES_PER_DOUBLE: Final = 6
 
 TRUTH_SCHEMA: Final = pa.schema(
     [
@@ -122,7 +134,7 @@ def draw_records(
     Args:
         rng: The random stream.
         people: The block's people, in order of person_id.
-        companies: The block's companies; all of them become CRM accounts.
+        companies: The block's companies; all of them become CRM accounts, some of them two.
         membership: Who is known where.
         counters: Numbers given out so far; moved on.
         as_of: The latest moment that exists, in microseconds since 1970.
@@ -130,7 +142,8 @@ def draw_records(
         is_fresh: Whether everything was written down today, or over the years.
 
     Returns:
-        Tables by `<system>.<table>`, and `truth`; tables of persons have a `person_id`.
+        Tables by `<system>.<table>`, `truth`, and `company_truth` (which company an account is);
+        tables of persons have a `person_id`.
     """
     with observer() as con:
         pen = _Pen(con, rng, people, companies, counters, as_of, day_number(today), is_fresh)
@@ -161,6 +174,7 @@ def draw_records(
                 _truth("newsletter", "subscriber", subscribers, "email"),
             ]
         ),
+        "company_truth": accounts.select(["accountid", "company_id"]),
     }
 
 
@@ -237,8 +251,44 @@ class _Pen:
         return members, _Keys.of(rows, members["kaartnummer"], self.people.num_rows)
 
     def accounts(self) -> pa.Table:
-        """Companies; with the columns that their contacts are made from."""
-        count = self.companies.num_rows
+        """Companies, some twice; with the columns that their contacts are made from."""
+        # A stream of its own: without them, the rest of the world would be the same.
+        (rng,) = self.rng.spawn(1)
+        again = self._entered_again(rng)
+        return pa.concat_tables(
+            [self._accounts_of(self.companies, self.rng), self._accounts_of(again, rng)]
+        )
+
+    def _entered_again(self, rng: np.random.Generator) -> pa.Table:
+        """Companies as somebody else knew them: with a slip, without legal form, or a branch."""
+        number = self.companies["company_id"].to_numpy()
+        again = self.companies.filter(pa.array(number % COMPANIES_PER_DOUBLE == 2))
+        branch = draw_addresses(rng, again.num_rows)
+        places = ("street", "house_number", "house_number_suffix", "postal_code", "city")
+        branch_places = ", ".join(
+            f"if(kind = 2, branch_{place}, {place}) as {place}" for place in places
+        )
+        return self._sql(
+            f"""
+            select
+                company_id,
+                case kind
+                    when 0 then regexp_replace(name, '([aeiou])([a-z])', '\\2\\1')
+                    when 1 then regexp_replace(name, ' (B[.]V[.]|BV|V[.]O[.]F[.]|Holding)', '', 'g')
+                    else name
+                end as name,
+                if(kind = 2, kvk_number || '0002', kvk_number) as kvk_number,
+                vat_number,
+                slug,
+                phone,
+                {branch_places},
+            from (select *, (1 + company_id // {COMPANIES_PER_DOUBLE}) % 3 as kind from seen)
+            """,
+            _with(again, **{f"branch_{place}": branch[place] for place in places}),
+        )
+
+    def _accounts_of(self, companies: pa.Table, rng: np.random.Generator) -> pa.Table:
+        count = companies.num_rows
         return self._sql(
             """
             select
@@ -261,10 +311,10 @@ class _Pen:
             from seen
             """,
             _with(
-                self.companies,
-                created=pa.array(self._since(6, count)),
-                **self._guids(count),
-                **draws(self.rng, count, ["site", "kvk"]),
+                companies,
+                created=pa.array(self._since(6, count, rng)),
+                **self._guids(count, rng),
+                **draws(rng, count, ["site", "kvk"]),
             ),
         )
 
@@ -286,7 +336,7 @@ class _Pen:
         guardian_id = seen["guardian_id"].combine_chunks().fill_null(0).to_numpy()
         guardian = rows_of(self.people, guardian_id)
         guardian_person = self.people.take(pa.array(np.maximum(guardian, 0)))
-        company = accounts.take(self._companies(seen["company_id"], is_business))
+        company = accounts.take(self._accounts_known(accounts, seen["company_id"], is_business))
         contacts = self._sql(
             """
             select
@@ -627,10 +677,10 @@ class _Pen:
 
     # -- tools ----------------------------------------------------------------------------------
 
-    def _since(self, years: float, count: int) -> Ints:
+    def _since(self, years: float, count: int, rng: np.random.Generator | None = None) -> Ints:
         """Moments of writing down, over so many years or today."""
         first = self.day if self.is_fresh else self.day - int(years * 365)
-        return np.minimum(moments(self.rng, first, self.day, count), self.as_of)
+        return np.minimum(moments(rng or self.rng, first, self.day, count), self.as_of)
 
     def _observe(self, rows: Ints, years: float, habits: Habits) -> pa.Table:
         written = self.people.take(pa.array(rows))
@@ -643,8 +693,23 @@ class _Pen:
         self.con.unregister("seen")
         return result
 
-    def _guids(self, count: int) -> dict[str, pa.Array]:
-        return {name: pa.array(self.rng.integers(0, 2**62, count)) for name in ("guid_a", "guid_b")}
+    def _guids(self, count: int, rng: np.random.Generator | None = None) -> dict[str, pa.Array]:
+        rng = rng or self.rng
+        return {name: pa.array(rng.integers(0, 2**62, count)) for name in ("guid_a", "guid_b")}
+
+    def _accounts_known(
+        self, accounts: pa.Table, company_id: pa.ChunkedArray, is_wanted: Bools
+    ) -> pa.Array:
+        """Rows of accounts; of a company that is there twice, now one and then the other."""
+        first = self._companies(company_id, is_wanted)
+        count = self.companies.num_rows
+        again = pc.index_in(
+            self.companies["company_id"].combine_chunks(),
+            value_set=accounts["company_id"].combine_chunks()[count:],
+        )
+        second = pc.add(again.take(first), count)
+        is_second = pc.and_(pa.array(np.arange(len(first)) % 2 == 1), pc.is_valid(second))
+        return pc.if_else(is_second, second, first)
 
     def _companies(self, company_id: pa.ChunkedArray, is_wanted: Bools) -> pa.Array:
         """Rows of those companies; null when not wanted, or not among this block's."""

@@ -62,7 +62,8 @@ def draw_blocks(
         today: The world's first business date.
 
     Yields:
-        Tables by `<system>.<table>`, `truth` and `people`; fixed tables in the first block only.
+        Tables by `<system>.<table>`, `truth`, `company_truth` and `people`; fixed tables in the
+        first block only.
     """
     counters = counters if counters is not None else Counters()
     as_of = microseconds(end_of_day(today))
@@ -120,6 +121,10 @@ def generate_tables(persons: int, seed: int) -> dict[str, pa.Table]:
     parts: dict[str, list[pa.Table]] = {}
     for tables in draw_blocks(persons, seed):
         for name, table in tables.items():
-            shown = table if name in ("truth", "people") else without_person(name, table)
+            shown = (
+                table
+                if name in ("truth", "company_truth", "people")
+                else without_person(name, table)
+            )
             parts.setdefault(name, []).append(shown)
     return {name: pa.concat_tables(tables) for name, tables in parts.items()}

@@ -1,16 +1,16 @@
-"""Identity: which records are one person, and the id that person keeps for ever.
+"""Identity: which records are one person or one company, who lives together, and lasting ids.
 
-Belongs here: linkage of the standardised records, its model and training, clusters, lasting profile
-ids, evaluation. Does not: standardising (harmonise), choosing golden values (publish), when things
-run (orchestration).
+Belongs here: linkage of the standardised records, its model and training, clusters, lasting ids,
+companies, households, evaluation. Does not: standardising (harmonise), choosing golden values
+(publish), when things run (orchestration).
 
 Flow: intermediate.int_linkage_records -> people -> candidate pairs -> weighed pairs -> clusters ->
 profile ids -> identity.profile_records, pairs, suppressed_values, profile_id_changes,
-current_profile_ids, linkage_report.
+current_profile_ids, linkage_report. Companies and households have tables of the same kind.
 
 Files, in the order of work: preparation, suppression, blocking, model, linking, clustering,
-profile_ids, stage; beside them fitting, training, registry (models) and evaluation, truth, charts
-(figures).
+profile_ids (with id_spaces), stage; then companies and households (with entities); beside them
+fitting, training, registry (models) and evaluation, truth, charts (figures).
 """
 
 from importlib import import_module
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from klantbeeld.identity.charts import write_linkage_charts as write_charts
+    from klantbeeld.identity.companies import CompanyReport, link_companies
     from klantbeeld.identity.evaluation import Quality
+    from klantbeeld.identity.households import HouseholdReport, form_households
+    from klantbeeld.identity.id_spaces import ID_SPACES
     from klantbeeld.identity.profile_ids import (
         PendingProfileIds,
         commit_profile_ids,
@@ -30,13 +33,18 @@ if TYPE_CHECKING:
     from klantbeeld.identity.truth import evaluate
 
 __all__ = [
+    "ID_SPACES",
+    "CompanyReport",
+    "HouseholdReport",
     "LinkReport",
     "PendingProfileIds",
     "Quality",
     "TrainingReport",
     "commit_profile_ids",
     "evaluate",
+    "form_households",
     "link",
+    "link_companies",
     "promote",
     "read_pending_profile_ids",
     "train",
@@ -44,13 +52,18 @@ __all__ = [
 ]
 
 _WHERE = {
+    "CompanyReport": "companies.CompanyReport",
+    "HouseholdReport": "households.HouseholdReport",
+    "ID_SPACES": "id_spaces.ID_SPACES",
     "LinkReport": "stage.LinkReport",
     "PendingProfileIds": "profile_ids.PendingProfileIds",
     "Quality": "evaluation.Quality",
     "TrainingReport": "training.TrainingReport",
     "commit_profile_ids": "profile_ids.commit_profile_ids",
     "evaluate": "truth.evaluate",
+    "form_households": "households.form_households",
     "link": "stage.link",
+    "link_companies": "companies.link_companies",
     "promote": "registry.promote",
     "read_pending_profile_ids": "profile_ids.read_pending_profile_ids",
     "train": "training.train",

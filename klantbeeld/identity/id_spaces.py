@@ -65,3 +65,4 @@ HOUSEHOLDS: Final = IdSpace(
     ledger=tables.HOUSEHOLD_LEDGER,
     state_key="household_state",
 )
+ID_SPACES: Final = (PROFILES, COMPANIES, HOUSEHOLDS)

@@ -1,14 +1,14 @@
-"""Link: which records are one person. Splink's scores, clusters without conflict, lasting ids.
+"""Link: which records are one person or one company, and who lives together, with lasting ids.
 
-Belongs here: calling `klantbeeld.identity.link` and showing its figures and charts. Does not:
-linkage.
+Belongs here: calling `klantbeeld.identity` and showing its figures and charts. Does not: linkage.
 
-intermediate.int_linkage_records -> identity.profile_records, pairs, suppressed_values, ...
+intermediate.int_linkage_records, int_linkage_companies
+-> identity.profile_records, pairs, company_records, household_profiles, ...
 """
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
@@ -18,10 +18,11 @@ from orchestration.resources import Platform
 from orchestration.results import Result
 
 LINKAGE_RECORDS = dg.AssetKey(["intermediate", "int_linkage_records"])
+LINKAGE_COMPANIES = dg.AssetKey(["intermediate", "int_linkage_companies"])
 PROFILE_RECORDS = dg.AssetKey(["identity", "profile_records"])
 
 
-_TABLES = {
+_TABLES: Final = {
     "profile_records": "Which profile every record is in. One row per record.",
     "pairs": "What was weighed and decided about two records. One row per pair of records.",
     "suppressed_values": (
@@ -32,30 +33,66 @@ _TABLES = {
     "current_profile_ids": ("What every id resolves to today. One row per profile id ever issued."),
     "linkage_report": "The figures of this linkage. One row.",
 }
+_COMPANY_TABLES: Final = {
+    "company_records": "Which company every record of one is. One row per record.",
+    "company_reviews": (
+        "Numbers and names that records share and that did not make them one company. "
+        "One row per key for a person to look at."
+    ),
+    "company_id_changes": "What happened to company ids in this build. One row per event of an id.",
+    "current_company_ids": "What every id resolves to today. One row per company id ever issued.",
+    "company_report": "The figures of linking companies. One row.",
+}
+_HOUSEHOLD_TABLES: Final = {
+    "household_profiles": (
+        "Which household a profile lives in, and what says so. One row per profile with housemates."
+    ),
+    "household_id_changes": (
+        "What happened to household ids in this build. One row per event of an id."
+    ),
+    "current_household_ids": (
+        "What every id resolves to today. One row per household id ever issued."
+    ),
+    "household_report": "The figures of forming households. One row.",
+}
 
 
+def _specs(tables: Mapping[str, str], deps: list[dg.AssetKey], kind: str) -> list[dg.AssetSpec]:
+    return [
+        dg.AssetSpec(
+            ["identity", table],
+            deps=deps,
+            group_name="identity",
+            description=description,
+            kinds={kind, "duckdb", "table"},
+            owners=["team:customer-data"],
+        )
+        for table, description in tables.items()
+    ]
+
+
+# One step for all: households need profiles, and what comes at different distances from the start
+# would make Dagster start dbt once more.
 @dg.multi_asset(
     name="link",
     specs=[
-        dg.AssetSpec(
-            ["identity", table],
-            deps=[LINKAGE_RECORDS],
-            group_name="identity",
-            description=description,
-            kinds={"splink", "duckdb", "table"},
-            owners=["team:customer-data"],
-        )
-        for table, description in _TABLES.items()
+        *_specs(_TABLES, [LINKAGE_RECORDS], "splink"),
+        *_specs(_COMPANY_TABLES, [LINKAGE_COMPANIES], "python"),
+        *_specs(_HOUSEHOLD_TABLES, [LINKAGE_RECORDS, LINKAGE_COMPANIES], "python"),
     ],
 )
 def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Result]:
-    """Link the records of the build."""
-    from klantbeeld.identity import link as link_records
+    """Link the records of the build, then its companies, then form households of its profiles."""
+    from klantbeeld import identity
 
+    settings, control = platform.settings, platform.control
     started = time.monotonic()
     failpoint("link.before")
     with platform.warehouse.build() as connection:
-        report = link_records(connection, platform.settings, platform.control, context.run_id)
+        report = identity.link(connection, settings, control, context.run_id)
+        seconds = time.monotonic() - started
+        companies = identity.link_companies(connection, settings, control, context.run_id)
+        households = identity.form_households(connection, settings, control, context.run_id)
         rows = dict(
             connection.execute(
                 "select table_name, estimated_size from duckdb_tables() "
@@ -63,7 +100,6 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
             ).fetchall()
         )
     failpoint("link.after")
-    seconds = time.monotonic() - started
     counts: dict[str, int | float | str] = {
         "records": report.records,
         "profiles": report.profiles,
@@ -73,17 +109,30 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
     }
     status = "unchanged" if report.status == "unchanged" else "done"
     progress().done("link", "records to profiles", counts, seconds, status)
+    _tell("records to companies", companies, ("records", "companies"))
+    _tell("profiles to households", households, ("members", "households"))
     for warning in report.warnings:
         context.log.warning(warning)
-    figures = {**_figures(report), **_charts(platform), "seconds": round(seconds, 2)}
-    for table in _TABLES:
+    figures = {
+        "profile_records": {
+            **_figures(report),
+            **_charts(platform),
+            "seconds": round(seconds, 2),
+        },
+        "company_records": _figures(companies),
+        "household_profiles": _figures(households),
+    }
+    for table in (*_TABLES, *_COMPANY_TABLES, *_HOUSEHOLD_TABLES):
         yield dg.MaterializeResult(
             asset_key=["identity", table],
-            metadata={
-                "dagster/row_count": rows.get(table, 0),
-                **(figures if table == "profile_records" else {}),
-            },
+            metadata={"dagster/row_count": rows.get(table, 0), **figures.get(table, {})},
         )
+
+
+def _tell(what: str, report: Any, names: tuple[str, ...]) -> None:
+    counts: dict[str, int | float | str] = {name: getattr(report, name) for name in names}
+    status = "unchanged" if report.status == "unchanged" else "done"
+    progress().done("link", what, counts, report.seconds, status)
 
 
 def _figures(report: Any) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from klantbeeld.clock import Clock
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.transform.project import manifest_path
 from klantbeeld.warehouse import row_counts
-from orchestration.assets.link import LINKAGE_RECORDS, PROFILE_RECORDS
+from orchestration.assets.link import LINKAGE_COMPANIES, LINKAGE_RECORDS, PROFILE_RECORDS
 from orchestration.changes import (
     LINKAGE_MODEL,
     current_fingerprint,
@@ -83,7 +83,7 @@ def build_publish_assets(
         ),
     )
     def published_version(context: dg.AssetExecutionContext, platform: Platform) -> Result:
-        from klantbeeld.identity import commit_profile_ids, read_pending_profile_ids
+        from klantbeeld.identity import ID_SPACES, commit_profile_ids, read_pending_profile_ids
 
         started = time.monotonic()
         with platform.warehouse.build() as connection:
@@ -93,10 +93,11 @@ def build_publish_assets(
             is_whole = not selection or selection >= whole_build
             fingerprint = _fingerprint_of(connection, context.run_id) if is_whole else None
             as_of = as_of_of_build(connection)
-            pending = read_pending_profile_ids(connection)
+            pending = [read_pending_profile_ids(connection, space) for space in ID_SPACES]
 
         def on_commit(control: sa.Connection, version_id: str) -> None:
-            commit_profile_ids(control, pending, version_id)
+            for ids in pending:
+                commit_profile_ids(control, ids, version_id)
             record_published(control, version_id, fingerprint)
 
         version = platform.warehouse.publish(
@@ -162,10 +163,11 @@ def as_of_of_build(connection: duckdb.DuckDBPyConnection) -> datetime:
 def last_models(manifest: Manifest) -> list[list[str]]:
     """The models that neither another model nor the link stage reads."""
     read = {parent for node in models(manifest) for parent in node["depends_on"].get("nodes", [])}
+    linked = {LINKAGE_RECORDS.path[-1], LINKAGE_COMPANIES.path[-1]}
     return sorted(
         asset_path(node)
         for node in models(manifest)
-        if node["unique_id"] not in read and node["name"] != LINKAGE_RECORDS.path[-1]
+        if node["unique_id"] not in read and node["name"] not in linked
     )
 
 

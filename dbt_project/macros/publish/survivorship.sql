@@ -24,7 +24,7 @@
         'first_name', 'initials', 'infix', 'last_name', 'maiden_name', 'gender', 'birth_date',
         'email', 'phone', 'mobile_phone',
         'street', 'house_number', 'house_number_suffix', 'postal_code', 'city', 'country_code',
-        'loyalty_number', 'company_name',
+        'loyalty_number', 'company_id', 'company_name',
     ]) }}
 {% endmacro %}
 

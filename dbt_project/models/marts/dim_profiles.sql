@@ -33,6 +33,16 @@ profile_sources as (
 
 ),
 
+household_members as (
+
+    select
+        profile_id,
+        household_id,
+        cast(count(*) over (partition by household_id) as integer) as member_count
+    from {{ ref('bridge_profile_households') }}
+
+),
+
 source_lists as (
 
     select
@@ -113,7 +123,10 @@ profiles as (
 
         ---- relations
         pivoted.loyalty_number,
+        pivoted.company_id,
         pivoted.company_name,
+        household_members.household_id,
+        coalesce(household_members.member_count, 1) as household_member_count,
 
         ---- carried from one source, see vars: carried_columns
         {%- for carried in carried_columns() %}
@@ -129,6 +142,7 @@ profiles as (
     from record_measures
     left join pivoted on record_measures.profile_id = pivoted.profile_id
     left join source_lists on record_measures.profile_id = source_lists.profile_id
+    left join household_members on record_measures.profile_id = household_members.profile_id
 
 )
 

@@ -14,9 +14,15 @@ linkage_records as (
 
 ),
 
+company_records as (
+
+    select * from {{ ref('bridge_company_records') }}
+
+),
+
 companies as (
 
-    select * from {{ ref('int_companies__unioned') }}
+    select * from {{ ref('dim_companies') }}
 
 ),
 
@@ -79,10 +85,13 @@ joined as (
         ) as updated_at,
 
         ---- values as their source has them; an empty text says nothing
-        {%- for field in standard_profile_fields() if field not in ('birth_date', 'company_name') %}
+        {%- for field in standard_profile_fields() if field not in ('birth_date', 'company_id', 'company_name') %}
         nullif(trim(persons.{{ field }}), '') as {{ field }},
         {%- endfor %}
         persons.birth_date,
+
+        ---- the company as all its records together know it
+        companies.company_id,
         companies.name as company_name,
 
         ---- how values are compared
@@ -107,7 +116,8 @@ joined as (
     from persons
     inner join profile_records on persons.record_id = profile_records.record_id
     left join linkage_records on persons.record_id = linkage_records.record_id
-    left join companies on persons.company_record_id = companies.record_id
+    left join company_records on persons.company_record_id = company_records.record_id
+    left join companies on company_records.company_id = companies.company_id
     left join shared_values as shared_emails
         on linkage_records.email_std = shared_emails.value_std
     left join shared_values as shared_phones
