@@ -75,6 +75,13 @@ class IdentitySettings(_Section):
         (), description="digests from identity.suppressed_values that are matched on all the same"
     )
     truth_file: Path | None = None
+    review_size: int = Field(
+        50, ge=2, description="clusters of more records are held until a person decides"
+    )
+    review_probability: float = Field(
+        0.9, ge=0.5, lt=1, description="up to this a pair alone does not join two groups of records"
+    )
+    review_pairs: int = Field(1_000, ge=0, description="uncertain pairs kept in the review queue")
 
 
 class ActivationSettings(_Section):

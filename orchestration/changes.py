@@ -69,6 +69,7 @@ def current_fingerprint(settings: Settings, control: ControlPlane) -> dict[str, 
     decided = (
         sa.select(sa.func.count(), sa.func.max(tables.steward_decisions.c.decided_at)),
         sa.select(sa.func.count(tables.steward_decisions.c.revoked_at)),
+        sa.select(sa.func.count(), sa.func.max(tables.record_aliases.c.given_at)),
         sa.select(sa.func.count(), sa.func.max(tables.consent_events.c.received_at)),
         sa.select(sa.func.count(), sa.func.max(tables.tombstones.c.erased_at)),
     )

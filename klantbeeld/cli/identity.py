@@ -1,20 +1,21 @@
-"""`klantbeeld identity`: who is one person, and the models that say so."""
+"""`klantbeeld identity`: who is one person, what people decide, and the models."""
 
 import click
 import sqlalchemy as sa
 
 from klantbeeld.cli.explain import how, why
 from klantbeeld.cli.home import open_home
+from klantbeeld.cli.steward import COMMANDS
 from klantbeeld.control.tables import linkage_models
 
 
 @click.group()
 def identity() -> None:
-    """Who is one person: explanations, and the linkage models of this home."""
+    """Who is one person: explanations, decisions, and the linkage models of this home."""
 
 
-identity.add_command(why)
-identity.add_command(how)
+for _command in (why, how, *COMMANDS):
+    identity.add_command(_command)
 
 
 @identity.command()

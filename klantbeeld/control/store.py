@@ -21,7 +21,7 @@ from klantbeeld.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 _KEY_CHECK = "home_key_check"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -64,7 +64,11 @@ class ControlPlane:
         """Write down who did what; ids and counts only."""
         connection.execute(
             tables.audit_log.insert().values(
-                at=datetime.now(UTC), actor=_actor(), action=action, subject=subject, detail=detail
+                at=datetime.now(UTC),
+                actor=current_user(),
+                action=action,
+                subject=subject,
+                detail=detail,
             )
         )
 
@@ -273,7 +277,8 @@ def _require_own_key(control: ControlPlane, settings: Settings) -> None:
         raise SettingsError(f"{path} is not the key that this home was made with", hint)
 
 
-def _actor() -> str:
+def current_user() -> str:
+    """Who is working: the name of the operating system's user."""
     import getpass
 
     try:

@@ -325,13 +325,29 @@ steward_decisions = sa.Table(
     "steward_decisions",
     metadata,
     sa.Column("decision_id", _text(64), primary_key=True),
+    # What was decided at once and is undone at once: merging two profiles is a row per record.
+    sa.Column("action_id", _text(64), nullable=False, index=True),
     sa.Column("record_id_l", _text(512), nullable=False),
-    sa.Column("record_id_r", _text(512), nullable=False),
-    sa.Column("verdict", _text(16), nullable=False),  # same | different
+    sa.Column("record_id_r", _text(512)),  # null for pass_through
+    sa.Column("verdict", _text(16), nullable=False),  # same | different | pass_through
     sa.Column("decided_by", _text(128), nullable=False),
     sa.Column("decided_at", UtcDateTime, nullable=False),
     sa.Column("why", sa.Text),
     sa.Column("revoked_at", UtcDateTime),
+    sa.Column("revoked_by", _text(128)),
+    sa.Column("revoked_why", sa.Text),
+    comment="What people decided about records; binds every linkage until it is revoked.",
+)
+
+record_aliases = sa.Table(
+    "record_aliases",
+    metadata,
+    sa.Column("old_record_id", _text(512), primary_key=True),
+    sa.Column("new_record_id", _text(512), nullable=False),
+    sa.Column("given_by", _text(128), nullable=False),
+    sa.Column("given_at", UtcDateTime, nullable=False),
+    sa.Column("why", sa.Text),
+    comment="Records that a source gave another key: the new one takes over history and decisions.",
 )
 
 tombstones = sa.Table(

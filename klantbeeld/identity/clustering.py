@@ -1,7 +1,7 @@
 """From weighed pairs to people: connected components, then a conflict-aware merge where needed.
 
 Here: arrays in, labels out; NumPy and SciPy, no engine. Not here: what makes a weight (`linking`),
-lasting ids (`profile_ids`).
+what people decided (`decisions`), lasting ids (`profile_ids`).
 
 Most components hold no evidence against themselves and are taken whole. In the others, edges are
 taken strongest first, and two clusters are merged only if all that is known between them, for and
@@ -26,6 +26,7 @@ MOST_AGAINST: Final = 12.0
 # That no blocking rule brought two records together is weak evidence against them.
 NEVER_MET: Final = -2.0
 DETERMINISTIC_WEIGHT: Final = 60.0
+FORBIDDEN: Final = -np.inf
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,21 @@ class Step:
     is_accepted: bool
 
 
+@dataclass(frozen=True)
+class Constraints:
+    """What clusters must obey, whatever the weights say.
+
+    Attributes:
+        representative: Per record, the smallest number of those it must be with; itself if none.
+        apart_left: Representatives that must not be in one cluster with
+        apart_right: these.
+    """
+
+    representative: Ints
+    apart_left: Ints
+    apart_right: Ints
+
+
 def connected_components(count: int, left: Ints, right: Ints) -> Ints:
     """Label records by component; the label is the smallest record number in it."""
     from scipy.sparse import coo_array
@@ -84,6 +100,7 @@ def cluster_records(
     evidence: Floats,
     threshold: float,
     steps: list[Step] | None = None,
+    constraints: Constraints | None = None,
 ) -> Clusters:
     """Put records together.
 
@@ -100,10 +117,15 @@ def cluster_records(
         threshold: Only pairs of at least this weight join records.
         steps: Gets the decisions taken in components that hold a conflict, in the order in which
             one after the other would take them.
+        constraints: What must be together and what must not, chains included.
 
     Returns:
         The partition.
     """
+    if constraints is not None:
+        return _cluster_constrained(
+            count, left, right, weight, evidence, threshold, constraints, steps
+        )
     joins = weight >= threshold
     component = connected_components(count, left[joins], right[joins])
     inside = component[left] == component[right]
@@ -117,9 +139,8 @@ def cluster_records(
     held = in_conflict[component]
     labels = np.where(held, np.arange(count, dtype=np.int64), component)
     used = inside & held[left]
-    say = np.where(
-        weight >= DETERMINISTIC_WEIGHT, weight, np.clip(evidence, -MOST_AGAINST, MOST_FOR)
-    )
+    say = np.clip(evidence, -MOST_AGAINST, MOST_FOR)
+    say = np.where((weight >= DETERMINISTIC_WEIGHT) | (weight == FORBIDDEN), weight, say)
     # Rank 0 is the strongest edge; equal weights in the order of record numbers.
     order = np.flatnonzero(used)
     order = order[np.lexsort((right[order], left[order], -weight[order]))]
@@ -131,6 +152,80 @@ def cluster_records(
         taken.sort(key=lambda step: step.edge)
         steps += [replace(step, edge=int(order[step.edge])) for step in taken]
     return Clusters(labels, components, conflicted, rounds)
+
+
+def _cluster_constrained(
+    count: int,
+    left: Ints,
+    right: Ints,
+    weight: Floats,
+    evidence: Floats,
+    threshold: float,
+    constraints: Constraints,
+    steps: list[Step] | None,
+) -> Clusters:
+    """Cluster by evidence without the pairs that are forbidden, then put together what must be.
+
+    So a decision that two unlike records are one person brings their fellows along, drives off
+    nobody, and makes nobody else more alike. Only where what must be together would bring together
+    what must not, those records are clustered once more, each group as one record.
+    """
+    representative, apart = constraints.representative, constraints.apart_left
+    never = np.full(len(apart), FORBIDDEN)
+    taken: list[Step] | None = None if steps is None else []
+    clusters = cluster_records(
+        count,
+        np.concatenate([left, apart]),
+        np.concatenate([right, constraints.apart_right]),
+        np.concatenate([weight, never]),
+        np.concatenate([evidence, never]),
+        threshold,
+        taken,
+    )
+    everyone = np.arange(count, dtype=np.int64)
+    labels = connected_components(
+        count,
+        np.concatenate([everyone, everyone]),
+        np.concatenate([clusters.labels, representative]),
+    )
+    is_broken = np.zeros(count, dtype=bool)
+    is_broken[labels[apart[labels[apart] == labels[constraints.apart_right]]]] = True
+    is_broken = is_broken[labels]
+    if steps is not None and taken is not None:
+        steps += [step for step in taken if not is_broken[left[step.edge]]]
+        taken = []
+    if is_broken.any():
+        again = np.flatnonzero(is_broken[left] & is_broken[right])
+        low, high, used = _fold(representative, left[again], right[again], weight[again])
+        folded = cluster_records(
+            count,
+            np.concatenate([low, apart]),
+            np.concatenate([high, constraints.apart_right]),
+            np.concatenate([weight[again[used]], never]),
+            np.concatenate([evidence[again[used]], never]),
+            threshold,
+            taken,
+        )
+        labels = np.where(is_broken, folded.labels[representative], labels)
+        if steps is not None and taken is not None:
+            steps += [replace(step, edge=int(again[used[step.edge]])) for step in taken]
+    return replace(clusters, labels=labels)
+
+
+def _fold(representative: Ints, left: Ints, right: Ints, weight: Floats) -> tuple[Ints, Ints, Ints]:
+    """Pairs between groups, each by the strongest pair of their records.
+
+    Returns:
+        Two representatives per pair, and the position of the pair that speaks for them.
+    """
+    a, b = representative[left], representative[right]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    order = np.flatnonzero(low != high)
+    order = order[np.lexsort((-weight[order], high[order], low[order]))]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    used = order[is_first]
+    return low[used], high[used], used
 
 
 def _merge_where_in_favour(

@@ -18,7 +18,9 @@ import pyarrow as pa
 from klantbeeld.identity.blocking import RuleCost, make_candidate_pairs
 from klantbeeld.identity.clustering import (
     DETERMINISTIC_WEIGHT,
+    MOST_FOR,
     Clusters,
+    Constraints,
     Floats,
     Ints,
     cluster_records,
@@ -196,6 +198,7 @@ def link_people(
     records: int,
     join_probability: float,
     frozen: Frozen | None = None,
+    constraints: Constraints | None = None,
 ) -> Linkage:
     """Link the records of `people`.
 
@@ -208,8 +211,10 @@ def link_people(
         records: The number of records in `people`.
         join_probability: Pairs at least this probable join records.
         frozen: The values of the model version; without, they are counted in these records.
+        constraints: What people decided.
     """
     make_deterministic_pairs(con)
+    parted = _part_keys(con, constraints) if constraints is not None else np.empty(0, np.int64)
     rules = make_candidate_pairs(
         con, records, largest_blocks=None if frozen is None else frozen.largest_blocks
     )
@@ -246,8 +251,16 @@ def link_people(
     con.execute("drop table weighed_pairs")
 
     # A deterministic pair outweighs what was computed for it.
-    computed = ~np.isin(left * records + right, sure_left * records + sure_right)
+    key, sure_key = left * records + right, sure_left * records + sure_right
+    computed = ~np.isin(key, sure_key)
     sure = np.full(len(sure_left), DETERMINISTIC_WEIGHT)
+    if len(parted) and len(key):
+        # Where a key names two people by decision, evidence says whose it is.
+        by_evidence = np.isin(sure_key, parted)
+        order = np.argsort(key)
+        at = order[np.minimum(np.searchsorted(key[order], sure_key), len(key) - 1)]
+        weighed = by_evidence & (key[at] == sure_key)
+        sure[weighed] += MOST_FOR + np.clip(evidence[at][weighed], -MOST_FOR, MOST_FOR)
     clusters = cluster_records(
         records,
         np.concatenate([left[computed], sure_left]),
@@ -255,6 +268,7 @@ def link_people(
         np.concatenate([weight[computed], sure]),
         np.concatenate([evidence[computed], sure]),
         threshold,
+        constraints=constraints,
     )
     return Linkage(
         clusters,
@@ -300,6 +314,45 @@ def make_deterministic_pairs(con: duckdb.DuckDBPyConnection) -> None:
         select distinct id_l, id_r from (from keyed union all by name from named) where id_l < id_r
         order by id_l, id_r
     """)
+
+
+def _part_keys(con: duckdb.DuckDBPyConnection, constraints: Constraints) -> Ints:
+    """Complete `deterministic_pairs` for keys of records that were decided to be two people.
+
+    A key's pairs all meet in its first record; if that one is set apart from the others, they would
+    have nothing left between them.
+
+    Returns:
+        The pairs added and completed, as `id_l * records + id_r`.
+    """
+    decided = np.unique(np.concatenate([constraints.apart_left, constraints.apart_right]))
+    members = np.flatnonzero(np.isin(constraints.representative, decided))
+    con.register("parted", pa.table({"id": members}))
+    pairs = con.execute(f"""
+        with keys as (
+            select deterministic_key from people
+            where deterministic_key is not null
+            group by deterministic_key
+            having count(*) between 3 and {CLOSED_COMPONENT}
+                and bool_or(id in (select id from parted))
+        ),
+        members as (
+            select id, deterministic_key from people semi join keys using (deterministic_key)
+        )
+        select one.id as id_l, other.id as id_r
+        from members as one
+        inner join members as other
+            on other.deterministic_key = one.deterministic_key and other.id > one.id
+    """).to_arrow_table()
+    con.unregister("parted")
+    con.register("parted_pairs", pairs)
+    con.execute("""
+        insert into deterministic_pairs
+        from parted_pairs anti join deterministic_pairs using (id_l, id_r)
+    """)
+    con.unregister("parted_pairs")
+    left, right = (np.asarray(column.to_numpy(), dtype=np.int64) for column in pairs.columns)
+    return left * len(constraints.representative) + right
 
 
 def estimate_matches_per_record(

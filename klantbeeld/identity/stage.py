@@ -17,6 +17,9 @@ import pyarrow as pa
 
 from klantbeeld.control import ControlPlane
 from klantbeeld.identity import charts, preparation, registry
+from klantbeeld.identity.aliases import carry_over
+from klantbeeld.identity.clustering import Constraints
+from klantbeeld.identity.constraints import Binding, bind, decided_state
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import MATCH_KEYS, Linkage, freeze, link_people
 from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
@@ -27,17 +30,22 @@ from klantbeeld.identity.profile_ids import (
     read_history,
 )
 from klantbeeld.identity.registry import ModelVersion
+from klantbeeld.identity.review import Held, hold, make_queue
 from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 
 # Raised when the way of linking changes, so that kept results are not taken for today's.
-METHOD: Final = 1
+METHOD: Final = 2
 DETERMINISTIC_KEY: Final = "DETERMINISTIC"
+STEWARD_KEY: Final = "STEWARD"
 # Frozen values are those of about as many records as there are: beyond these shares of the number
 # they were counted on, the largest blocks allowed and the frequencies belong to another population.
 FEWEST: Final = 0.5
 MOST: Final = 1.5
 LARGE_PROFILE: Final = 50
+# One per cent more records moves about one known record in two thousand.
+MUCH_CHURN: Final = 0.005
+FEW_MOVES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,14 @@ class LinkReport:
         retired_ids: Ids without a record left.
         moved_records: Records known before that changed profile.
         known_records: Records known before.
+        moved_share: The first as a share of the second.
+        decisions: Decisions of stewards in force.
+        contradictions: Decisions that contradict others; none of those binds.
+        decisions_without_record: Decisions about records that are not there.
+        held_records: Records whose cluster waits for a decision.
+        weak_bridges: Weak pairs that alone hold two groups of records together.
+        large_clusters: Clusters beyond the size that is taken without asking.
+        review_items: Rows of the review queue.
         suppressed: Values left out of matching, per kind.
         pairs_by_rule: Pairs that each blocking rule was the first to find.
         unlisted_values: Values that identify nobody by now and are matched on until values are
@@ -90,6 +106,14 @@ class LinkReport:
     retired_ids: int
     moved_records: int
     known_records: int
+    moved_share: float
+    decisions: int
+    contradictions: int
+    decisions_without_record: int
+    held_records: int
+    weak_bridges: int
+    large_clusters: int
+    review_items: int
     suppressed: Mapping[str, int] = field(default_factory=dict)
     pairs_by_rule: Mapping[str, int] = field(default_factory=dict)
     unlisted_values: int = 0
@@ -119,7 +143,7 @@ def link(
     started = time.monotonic()
     version = registry.current_version(settings, control)
     state = identity_state(control)
-    contents = _contents(con)
+    contents = f"{_contents(con)}:{decided_state(control)}"
     kept = _kept_report(con, f"{_basis(settings, version)}:{contents}", state)
     if kept is not None:
         return kept
@@ -139,20 +163,33 @@ def link(
             settings.identity.kept_values,
             found if frozen is None else frozen.suppressed,
         )
-        linkage = link_people(own, version.model, count, settings.identity.join_probability, frozen)
+        binding = bind(own, control, count)
+        linkage = link_people(
+            own,
+            version.model,
+            count,
+            settings.identity.join_probability,
+            frozen,
+            binding.constraints,
+        )
         if frozen is None:
             frozen = freeze(linkage, count, found)
             version = registry.write_frozen_version(
                 settings, control, version, frozen, _frozen_figures(frozen), is_current=True
             )
+        history = carry_over(own, read_history(control), binding.aliases)
+        base = linkage.clusters.labels
+        held = hold(own, base, binding, history.members, settings.identity)
+        labels = held.labels
         record_ids = own.execute("select record_id from people order by id").to_arrow_table()
-        labels = linkage.clusters.labels
         clusters = pa.table({"record_id": record_ids.column(0), "cluster": labels})
-        history = read_history(control)
         ids = assign_profile_ids(own, clusters, history, settings.home_key())
-        make_pairs(own, labels, settings.identity.join_probability)
+        make_pairs(
+            own, labels, settings.identity.join_probability, binding.constraints, unheld=base
+        )
         make_profile_records(own, labels, version.name)
-        report = _report(own, version, linkage, ids, suppressed, count)
+        make_queue(own, held, binding, base, settings.identity.review_pairs)
+        report = _report(own, version, linkage, ids, suppressed, count, binding, held)
         report = replace(report, frozen_because=why, unlisted_values=_unlisted(found, frozen))
         report = replace(report, seconds=round(time.monotonic() - started, 2))
         digest = f"{_basis(settings, version)}:{contents}"
@@ -170,7 +207,8 @@ def _basis(settings: Settings, version: ModelVersion) -> str:
     """A digest of all that the outcome depends on but the records and the official ids."""
     asked = settings.identity
     kept = ",".join(sorted(asked.kept_values))
-    parts = (METHOD, version.name, version.fingerprint, asked.join_probability, kept)
+    review = (asked.review_size, asked.review_probability, asked.review_pairs)
+    parts = (METHOD, version.name, version.fingerprint, asked.join_probability, kept, *review)
     return ":".join(str(part) for part in parts)
 
 
@@ -233,7 +271,7 @@ def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> Lin
         con.execute(
             "update identity.linkage_report set based_on = state_after, created_ids = 0, "
             "merged_ids = 0, split_ids = 0, revived_ids = 0, retired_ids = 0, moved_records = 0, "
-            "known_records = records"
+            "known_records = records, moved_share = 0"
         )
     names = [name for name in LinkReport.__dataclass_fields__ if name not in {"status", "seconds"}]
     values = con.execute(f"select {', '.join(names)} from identity.linkage_report").fetchone() or ()
@@ -244,15 +282,31 @@ def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> Lin
     return LinkReport(status="unchanged", **fields)
 
 
-def make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], join: float) -> None:
+def make_pairs(
+    con: duckdb.DuckDBPyConnection,
+    labels: np.ndarray[Any, Any],
+    join: float,
+    constraints: Constraints | None = None,
+    unheld: np.ndarray[Any, Any] | None = None,
+) -> None:
     """Make `pairs`: every weighed pair, once, with what became of it.
 
     Args:
         con: The linkage's own engine, after `link_people`.
         labels: The cluster of every record.
         join: The probability from which pairs join records.
+        constraints: What stewards put together.
+        unheld: The cluster of every record before anything was held for review.
     """
-    con.register("labels", pa.table({"id": np.arange(len(labels)), "label": labels}))
+    everyone = np.arange(len(labels))
+    before = labels if unheld is None else unheld
+    con.register("labels", pa.table({"id": everyone, "label": labels, "unheld": before}))
+    decided = everyone if constraints is None else constraints.representative
+    is_decided = decided != everyone
+    con.register(
+        "steward_pairs",
+        pa.table({"id_l": decided[is_decided], "id_r": everyone[is_decided]}),
+    )
     con.register(
         "match_keys", pa.table({"rule": np.arange(len(MATCH_KEYS)), "name": list(MATCH_KEYS)})
     )
@@ -270,8 +324,14 @@ def make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], joi
             anti join deterministic_pairs
                 on deterministic_pairs.id_l = scored_pairs.id_l
                 and deterministic_pairs.id_r = scored_pairs.id_r
+            anti join steward_pairs
+                on steward_pairs.id_l = scored_pairs.id_l
+                and steward_pairs.id_r = scored_pairs.id_r
             union all
-            select id_l, id_r, null, '{DETERMINISTIC_KEY}' from deterministic_pairs
+            select id_l, id_r, null, '{DETERMINISTIC_KEY}'
+            from deterministic_pairs anti join steward_pairs using (id_l, id_r)
+            union all
+            select id_l, id_r, null, '{STEWARD_KEY}' from steward_pairs
         ),
         judged as (
             select
@@ -291,6 +351,7 @@ def make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], joi
             case
                 when judged.match_probability < ? then 'below_threshold'
                 when labels_l.label = labels_r.label then 'joined'
+                when labels_l.unheld = labels_r.unheld then 'held'
                 else 'refused'
             end as decision,
             judged.id_l,
@@ -304,8 +365,8 @@ def make_pairs(con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], joi
         """,
         [join],
     )
-    con.unregister("labels")
-    con.unregister("match_keys")
+    for name in ("labels", "match_keys", "steward_pairs"):
+        con.unregister(name)
 
 
 def make_profile_records(
@@ -353,6 +414,8 @@ def _report(
     ids: IdCounts,
     suppressed: dict[str, int],
     records: int,
+    binding: Binding,
+    held: Held,
 ) -> LinkReport:
     decisions = dict(
         con.execute("select decision, count(*) from pairs group by decision").fetchall()
@@ -361,6 +424,8 @@ def _report(
         "select count(distinct profile_id), coalesce(max(cluster_size), 0) from profile_records"
     ).fetchone()
     profiles, largest = row or (0, 0)
+    queue = con.execute("select count(*) from review_queue").fetchone() or (0,)
+    warnings = linkage_warnings(con, version.model, linkage, records, int(largest))
     return LinkReport(
         status="linked",
         model_version=version.name,
@@ -380,10 +445,45 @@ def _report(
         retired_ids=ids.retired,
         moved_records=ids.moved_records,
         known_records=ids.known_records,
+        moved_share=round(ids.moved_records / max(ids.known_records, 1), 6),
+        decisions=binding.decisions,
+        contradictions=len(binding.contradictions),
+        decisions_without_record=binding.without_record,
+        held_records=held.records,
+        weak_bridges=len(held.bridges[0]),
+        large_clusters=len(held.large),
+        review_items=int(queue[0]),
         suppressed=suppressed,
         pairs_by_rule={cost.rule: cost.pairs for cost in linkage.rules if cost.pairs},
-        warnings=tuple(linkage_warnings(con, version.model, linkage, records, int(largest))),
+        warnings=(*warnings, *_open_questions(binding, held), *_churn(ids)),
     )
+
+
+def _open_questions(binding: Binding, held: Held) -> list[str]:
+    """What waits for a steward, in words."""
+    found = []
+    if held.records:
+        found.append(
+            f"{held.records} records keep the profile they have until a person decides: "
+            f"{len(held.bridges[0])} weak bridge(s), {len(held.large)} cluster(s) beyond the size "
+            "(klantbeeld identity queue)"
+        )
+    if binding.contradictions:
+        found.append(
+            f"{len(binding.contradictions)} decision(s) contradict others, none of which binds "
+            "(klantbeeld identity decisions list)"
+        )
+    if binding.without_record:
+        found.append(f"{binding.without_record} decision(s) name a record that is not there")
+    return found
+
+
+def _churn(ids: IdCounts) -> list[str]:
+    """Whether more records changed profile than an ordinary day's."""
+    if ids.moved_records <= max(FEW_MOVES, MUCH_CHURN * ids.known_records):
+        return []
+    share = f"{ids.moved_records / ids.known_records:.2%}"
+    return [f"{ids.moved_records} of {ids.known_records} known records changed profile ({share})"]
 
 
 def linkage_warnings(
@@ -495,6 +595,7 @@ _TABLES: Final = {
     "suppressed_values": "select kind, value_digest, records, reason from suppressed_values",
     "profile_id_changes": "from profile_id_changes",
     "current_profile_ids": "from current_profile_ids",
+    "review_queue": "from review_queue",
     "linkage_report": "from linkage_report",
 }
 

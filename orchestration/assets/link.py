@@ -31,6 +31,10 @@ _TABLES: Final = {
     ),
     "profile_id_changes": "What happened to profile ids in this build. One row per event of an id.",
     "current_profile_ids": ("What every id resolves to today. One row per profile id ever issued."),
+    "review_queue": (
+        "What a person may decide: uncertain pairs, weak bridges, clusters beyond the size. "
+        "One row per question."
+    ),
     "linkage_report": "The figures of this linkage. One row.",
 }
 _COMPANY_TABLES: Final = {

@@ -2,20 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from klantbeeld import identity
-from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.identity.evaluation import evaluate_clusters
-from klantbeeld.settings import Settings, load_settings
-from tests.populations import Noise, population
+from tests.fixtures.linkage_build import Build, make_build
+from tests.populations import Noise
 
 TABLES = {
     "profile_records",
@@ -23,62 +19,14 @@ TABLES = {
     "suppressed_values",
     "profile_id_changes",
     "current_profile_ids",
+    "review_queue",
     "linkage_report",
 }
 
 
-@dataclass
-class Build:
-    """A build with linkage records of invented people."""
-
-    con: duckdb.DuckDBPyConnection
-    settings: Settings
-    control: ControlPlane
-    records: pa.Table
-    truth: pa.Table
-
-    def load(self, records: pa.Table) -> None:
-        self.con.execute("create schema if not exists intermediate")
-        self.con.register("given", records)
-        self.con.execute("create or replace table intermediate.int_linkage_records as from given")
-        self.con.unregister("given")
-
-    def link(self, run_id: str = "run") -> identity.LinkReport:
-        return identity.link(self.con, self.settings, self.control, run_id)
-
-    def publish(self, version_id: str) -> None:
-        pending = identity.read_pending_profile_ids(self.con)
-        with self.control.begin() as connection:
-            identity.commit_profile_ids(connection, pending, version_id)
-
-    def profiles(self) -> dict[str, str]:
-        query = "select record_id, profile_id from identity.profile_records"
-        return dict(self.con.execute(query).fetchall())
-
-    def quality(self) -> identity.Quality:
-        self.con.register("truth", self.truth.rename_columns(["record_id", "cluster"]))
-        quality = evaluate_clusters(
-            self.con,
-            "(select record_id, profile_id as cluster from identity.profile_records)",
-            "truth",
-        )
-        self.con.unregister("truth")
-        return quality
-
-
-def _build(folder: Path, persons: int, seed: int, noise: Noise | None = None) -> Build:
-    settings = load_settings(home=folder / "home")
-    control = open_control(settings)
-    con = duckdb.connect(str(folder / "warehouse.duckdb"))
-    records, truth = population(persons, seed, noise)
-    build = Build(con, settings, control, records, truth)
-    build.load(records)
-    return build
-
-
 @pytest.fixture
 def build(tmp_path: Path) -> Iterator[Build]:
-    made = _build(tmp_path, 1_500, 11)
+    made = make_build(tmp_path, 1_500, 11)
     yield made
     made.con.close()
     made.control.close()
@@ -94,11 +42,11 @@ def test_the_default_model_links_well(build: Build) -> None:
     assert report.records == build.records.num_rows == quality.records
     assert report.profiles == len(set(build.profiles().values()))
     assert report.suppressed["birth_date"] >= 1
-    assert not report.warnings
+    assert not [warning for warning in report.warnings if "identity queue" not in warning]
     decisions = dict(
         build.con.execute("select decision, count(*) from identity.pairs group by 1").fetchall()
     )
-    assert set(decisions) == {"joined", "refused", "below_threshold"}
+    assert set(decisions) >= {"joined", "refused", "below_threshold"}
 
     # Nothing else is left in the warehouse, and nothing personal in what people and logs see.
     found = build.con.execute("select schema_name, table_name from duckdb_tables()").fetchall()
@@ -121,7 +69,7 @@ def test_the_default_model_links_well(build: Build) -> None:
 
 
 def test_twice_the_errors(tmp_path: Path) -> None:
-    build = _build(tmp_path, 1_500, 12, Noise(scale=2.0))
+    build = make_build(tmp_path, 1_500, 12, Noise(scale=2.0))
     build.link()
     quality = build.quality()
     assert quality.pair_precision >= 0.92
@@ -232,7 +180,7 @@ def test_a_version_that_is_damaged_is_refused(build: Build) -> None:
 
 
 def test_input_that_is_missing_or_empty(tmp_path: Path) -> None:
-    build = _build(tmp_path, 60, 3)
+    build = make_build(tmp_path, 60, 3)
     build.load(build.records.slice(0, 0))
     empty = build.link()
     assert (empty.records, empty.profiles) == (0, 0)

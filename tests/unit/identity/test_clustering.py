@@ -9,20 +9,29 @@ from klantbeeld.identity.clustering import (
     MOST_AGAINST,
     MOST_FOR,
     NEVER_MET,
+    Constraints,
     Step,
     cluster_records,
+    connected_components,
 )
 
 Pair = tuple[int, int, float, float]
 
 
-def _run(count: int, pairs: list[Pair], threshold: float = 0.0) -> list[int]:
+def _run(
+    count: int,
+    pairs: list[Pair],
+    threshold: float = 0.0,
+    constraints: Constraints | None = None,
+) -> list[int]:
     left, right, weight, evidence = (
         np.array([pair[n] for pair in pairs], dtype=kind)
         for n, kind in enumerate((np.int64, np.int64, np.float64, np.float64))
     )
-    labels = cluster_records(count, left, right, weight, evidence, threshold).labels
-    return [int(label) for label in labels]
+    clusters = cluster_records(
+        count, left, right, weight, evidence, threshold, constraints=constraints
+    )
+    return [int(label) for label in clusters.labels]
 
 
 def _sequential(count: int, pairs: list[Pair], threshold: float = 0.0) -> list[int]:
@@ -135,3 +144,77 @@ def test_a_verified_key_outweighs_what_contradicts_it() -> None:
 def test_nothing_to_join() -> None:
     assert _run(3, []) == [0, 1, 2]
     assert _run(0, []) == []
+
+
+@given(
+    graph=graphs,
+    same=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=3),
+    different=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=4),
+)
+@settings(max_examples=150, derandomize=True)
+def test_decisions_bind_whatever_the_weights_say(
+    graph: tuple[int, dict[tuple[int, int], tuple[float, int]]],
+    same: list[tuple[int, int]],
+    different: list[tuple[int, int]],
+) -> None:
+    count, found = graph
+    pairs = [(*pair, weight, weight - less) for pair, (weight, less) in found.items()]
+    same = [pair for pair in same if max(pair) < count]
+    left, right = (np.array([pair[n] for pair in same], dtype=np.int64) for n in (0, 1))
+    representative = connected_components(count, left, right)
+    apart = {
+        (min(a, b), max(a, b))
+        for a, b in (
+            (int(representative[one]), int(representative[other]))
+            for one, other in different
+            if max(one, other) < count
+        )
+        if a != b
+    }
+    apart_left, apart_right = (np.array([p[n] for p in apart], dtype=np.int64) for n in (0, 1))
+    constraints = Constraints(representative, apart_left, apart_right)
+    labels = _run(count, pairs, constraints=constraints)
+
+    assert all(labels[one] == labels[other] for one, other in same)
+    assert all(labels[one] != labels[other] for one, other in apart)
+    assert all(label == labels.index(label) for label in labels)
+    # Every cluster hangs together by pairs that join, or by decisions.
+    joins = [(a, b) for a, b, weight, _ in pairs if weight >= 0 and labels[a] == labels[b]]
+    ends = np.array([*joins, *same], dtype=np.int64).reshape(-1, 2)
+    assert connected_components(count, ends[:, 0], ends[:, 1]).tolist() == labels
+    # Nobody whom no decision reaches, along joining pairs, is touched by one.
+    every = [(a, b) for a, b, weight, _ in pairs if weight >= 0]
+    ends = np.array([*every, *same], dtype=np.int64).reshape(-1, 2)
+    reach = connected_components(count, ends[:, 0], ends[:, 1])
+    touched = {int(reach[n]) for pair in [*same, *apart] for n in pair}
+    plain = _run(count, pairs)
+    for record in range(count):
+        if int(reach[record]) not in touched:
+            assert labels[record] == plain[record]
+
+
+def test_what_is_decided_brings_fellows_along_and_nobody_else() -> None:
+    nobody = np.empty(0, dtype=np.int64)
+    # 0 and 1 are alike, 2 and 3 are; 4 is like 3, and unlike all others.
+    pairs = [(0, 1, 9.0, 9.0), (2, 3, 9.0, 9.0), (3, 4, 3.0, 3.0), (2, 4, -9.0, -9.0)]
+    pairs += [(a, b, -15.0, -15.0) for a in (0, 1) for b in (2, 3, 4)]
+    assert _run(5, pairs) == [0, 0, 2, 2, 4]
+    one = Constraints(np.array([0, 1, 0, 3, 4]), nobody, nobody)
+    assert _run(5, pairs, constraints=one) == [0, 0, 0, 0, 4]
+    # Where another decision forbids a fellow, it stays behind, and nobody else does.
+    but = Constraints(np.array([0, 1, 0, 3, 4]), np.array([0]), np.array([3]))
+    assert _run(5, pairs, constraints=but) == [0, 0, 0, 3, 4]
+
+
+def test_steps_keep_naming_the_pairs_that_were_given() -> None:
+    pairs = [(0, 1, 9.0, 9.0), (1, 2, 8.0, 8.0), (0, 3, 7.0, 7.0), (2, 3, 6.0, 6.0)]
+    columns = [np.array([pair[n] for pair in pairs]) for n in range(4)]
+    constraints = Constraints(np.array([0, 1, 2, 2]), np.array([0]), np.array([2]))
+    steps: list[Step] = []
+    labels = cluster_records(4, *columns, 0.0, steps, constraints).labels
+    assert labels.tolist() == [0, 0, 2, 2]
+    assert [(step.edge, step.is_accepted) for step in steps] == [
+        (0, True),
+        (1, False),
+        (2, False),
+    ]

@@ -270,6 +270,7 @@ def test_decisions_are_told_with_whether_they_are_applied(home: Home, explainer:
         "record_id_l": "crm:contact:bas",
         "record_id_r": "crm:contact:tim",
         "verdict": "different",
+        "action_id": "1",
         "decided_by": "steward",
     }
     with home.control.begin() as connection:

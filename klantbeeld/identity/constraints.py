@@ -1,0 +1,163 @@
+"""From what people decided to what a linkage must obey.
+
+Here: the decisions in force and the re-keyed records, laid over the records of this linkage. Not
+here: keeping them (`decisions`, `aliases`), obeying them (`clustering`).
+
+A record that is passed through shows nothing to matching: its values are null in `people`, so no
+rule, key or link of a source finds it.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from klantbeeld.control import ControlPlane
+from klantbeeld.control.tables import record_aliases, steward_decisions
+from klantbeeld.identity.aliases import read_aliases
+from klantbeeld.identity.clustering import Constraints, Ints, connected_components
+from klantbeeld.identity.decisions import Contradiction, active_decisions, resolve
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Decisions as they bind the records of one linkage.
+
+    Attributes:
+        constraints: What clusters must obey; None without decisions and re-keyed records.
+        disputed: Per record, a number shared by the records of one contradiction; -1 for none.
+        decisions: Decisions in force.
+        without_record: Of these, how many name a record that is not there.
+        contradictions: Which contradict each other, and therefore do not bind.
+        aliases: Re-keyed records: old_record_id, new_record_id.
+    """
+
+    constraints: Constraints | None
+    disputed: Ints
+    decisions: int
+    without_record: int
+    contradictions: tuple[Contradiction, ...]
+    aliases: pa.Table
+
+
+def decided_state(control: ControlPlane) -> str:
+    """A token that changes with every decision and every alias; rows are never edited."""
+    decisions = sa.select(
+        sa.func.count(), sa.func.count(steward_decisions.c.revoked_at)
+    ).select_from(steward_decisions)
+    aliases = sa.select(sa.func.count(), sa.func.max(record_aliases.c.given_at))
+    with control.read() as connection:
+        counts = [*connection.execute(decisions).one(), *connection.execute(aliases).one()]
+    return ",".join(str(count) for count in counts)
+
+
+def bind(con: duckdb.DuckDBPyConnection, control: ControlPlane, count: int) -> Binding:
+    """Lay decisions and aliases over `people`, and hide the records that are passed through.
+
+    Args:
+        con: The linkage's own engine, holding `people`.
+        control: The control plane; it is only read.
+        count: The number of records.
+    """
+    aliases = read_aliases(control)
+    decisions = active_decisions(control)
+    nobody = np.full(count, -1, dtype=np.int64)
+    if not aliases.num_rows and not decisions.num_rows:
+        return Binding(None, nobody, 0, 0, (), aliases)
+    con.register("aliases", aliases)
+    con.register("decisions", decisions)
+    # A record goes by the id it has in the end, in decisions and in the input alike.
+    con.execute("""
+        create or replace temp table identities as
+        select people.id, coalesce(aliases.new_record_id, people.record_id) as name
+        from people left join aliases on aliases.old_record_id = people.record_id
+    """)
+    named = con.execute("""
+        select
+            decision_id,
+            verdict,
+            coalesce(alias_l.new_record_id, record_id_l) as record_id_l,
+            coalesce(alias_r.new_record_id, record_id_r) as record_id_r
+        from decisions
+        left join aliases as alias_l on alias_l.old_record_id = record_id_l
+        left join aliases as alias_r on alias_r.old_record_id = record_id_r
+        order by decision_id
+    """).to_arrow_table()
+    con.unregister("decisions")
+    resolution = resolve(named)
+    con.register("named_decisions", named)
+
+    numbers = np.arange(len(resolution.records))
+    con.register(
+        "decided",
+        pa.table({"name": pa.array(resolution.records, pa.string()), "number": numbers}),
+    )
+    people, of = _columns(
+        con, "select id, number from identities inner join decided using (name) order by id"
+    )
+    _hide(con, people[resolution.alone[of]])
+    twice, first = _columns(
+        con,
+        """
+        select id, min(id) over (partition by name) from identities
+        where name in (select new_record_id from aliases)
+        """,
+    )
+    # The records of a group are tied to the first of them that is there.
+    group = resolution.group[of]
+    first_of_group = np.full(len(numbers), -1, dtype=np.int64)
+    first_of_group[group[::-1]] = people[::-1]
+    representative = connected_components(
+        count,
+        np.concatenate([people, twice]),
+        np.concatenate([first_of_group[group], first]),
+    )
+    there = (first_of_group[resolution.apart_l] >= 0) & (first_of_group[resolution.apart_r] >= 0)
+    apart_l, apart_r = (
+        representative[first_of_group[groups[there]]]
+        for groups in (resolution.apart_l, resolution.apart_r)
+    )
+    disputed = nobody
+    disputed[people] = resolution.disputed[of]
+    without = con.execute("""
+        select count(*) from named_decisions
+        where record_id_l not in (select name from identities)
+            or (record_id_r is not null and record_id_r not in (select name from identities))
+    """).fetchone()
+    for name in ("aliases", "decided", "named_decisions"):
+        con.unregister(name)
+    con.execute("drop table identities")
+    return Binding(
+        Constraints(representative, apart_l, apart_r),
+        disputed,
+        decisions.num_rows,
+        int(without[0]) if without else 0,
+        resolution.contradictions,
+        aliases,
+    )
+
+
+def _hide(con: duckdb.DuckDBPyConnection, people: Ints) -> None:
+    if not len(people):
+        return
+    columns = [
+        name
+        for name, *_ in con.execute("select * from people limit 0").description or ()
+        if name not in {"id", "record_id", "source"}
+    ]
+    con.register("hidden", pa.table({"id": people}))
+    con.execute(
+        "update people set linked_record_id = null where linked_record_id in "
+        "(select record_id from people where id in (select id from hidden))"
+    )
+    nulls = ", ".join(f"{name} = null" for name in columns)
+    con.execute(f"update people set {nulls} where id in (select id from hidden)")
+    con.unregister("hidden")
+
+
+def _columns(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Ints, Ints]:
+    table = con.execute(sql).to_arrow_table()
+    one, other = (np.asarray(column.to_numpy(), dtype=np.int64) for column in table.columns)
+    return one, other
