@@ -64,8 +64,8 @@ def write_settings(
             "base_url": crm_url(world),
             "client_id": CRM_CLIENT,
         },
-        "destinations.newsletter": _drop("csv_drop", folder.inboxes["newsletter"]),
-        "destinations.print_house": _drop("csv_drop", folder.inboxes["print_house"]),
+        "destinations.newsletter": _drop("files", folder.inboxes["newsletter"]),
+        "destinations.print_house": _drop("files", folder.inboxes["print_house"]),
         "destinations.advertising": _drop("hashed_audience", folder.inboxes["advertising"]),
     }
     private: dict[str, Section] = {

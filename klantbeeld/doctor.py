@@ -240,8 +240,9 @@ def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterat
     if not is_enabled:
         yield Finding(what, "ok", "switched off")
         return
+    sftp, s3 = (_table(values.get(name)) for name in ("sftp", "s3"))
     folder, host = values.get("folder"), values.get("host")
-    url = values.get("base_url", values.get("url"))
+    url = values.get("base_url") or values.get("url") or s3.get("endpoint")
     if isinstance(folder, str):
         if Path(folder).is_dir():
             yield Finding(what, "ok", f"folder {folder}")
@@ -253,6 +254,8 @@ def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterat
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         yield _connects(what, parts.hostname or "", port)
+    elif isinstance(sftp.get("host"), str):
+        yield _connects(what, str(sftp["host"]), int(str(sftp.get("port", 22))))
     elif isinstance(host, str):
         if host.startswith("/"):
             sockets = list(Path(host).glob(".s.PGSQL.*[0-9]")) if Path(host).is_dir() else []
@@ -266,6 +269,10 @@ def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterat
         else:
             given = values.get("port")
             yield _connects(what, host, given if isinstance(given, int) else 5432)
+
+
+def _table(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _connects(what: str, host: str, port: int) -> Finding:

@@ -41,6 +41,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import rewind_body
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
@@ -416,6 +417,8 @@ class GuardedSession(requests.Session):
         self, request: requests.PreparedRequest, kwargs: dict[str, Any]
     ) -> requests.Response:
         host = _host(request)
+        if isinstance(getattr(request, "_body_position", None), int):
+            rewind_body(request)  # a file that an earlier attempt has read
         self.traffic.requests += 1
         deadline = time.monotonic() + self._total_timeout
         try:
@@ -580,22 +583,45 @@ class _AddressNotAllowed(Urllib3Error):
     """Raised inside urllib3; the adapter turns it into `AddressRefused`."""
 
 
-def _open_checked(
-    connection: HTTPConnection, *, allow_private: bool, encrypted: bool
+def connect(settings: Settings, host: str, port: int, *, timeout: float = 10) -> socket.socket:
+    """Connect for a protocol that encrypts by itself, by the same rules of addresses.
+
+    Raises:
+        AddressRefused: The address is private, and such addresses are not allowed.
+        TransportError: No address answered.
+    """
+    try:
+        return _reach(
+            host,
+            port,
+            allow_private=settings.allow_private_addresses,
+            encrypted=True,
+            timeout=timeout,
+        )
+    except _AddressNotAllowed:
+        raise _private_refused(host) from None
+    except OSError:
+        raise TransportError(
+            f"{host} could not be reached.",
+            hint="Check that the system runs and that its address is right.",
+            was_sent=False,
+        ) from None
+
+
+def _reach(
+    host: str, port: int, *, allow_private: bool, encrypted: bool, timeout: object
 ) -> socket.socket:
     """Resolve the host, check what it resolves to, and connect to exactly that."""
-    host = connection._dns_host.strip("[]")
     try:
-        found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise NewConnectionError(connection, "name not found") from None
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError("name not found") from None
     for *_, sockaddr in found:
         public = _is_public(str(sockaddr[0]))
         if not public and not allow_private:
             raise _AddressNotAllowed("private")
         if public and not encrypted:
             raise _AddressNotAllowed("plain")
-    timeout = connection.timeout
     for family, kind, protocol, _, sockaddr in found:
         opened = socket.socket(family, kind, protocol)
         try:
@@ -607,7 +633,30 @@ def _open_checked(
             opened.close()
             continue
         return opened
-    raise NewConnectionError(connection, "no address answered")
+    raise OSError("no address answered")
+
+
+def _open_checked(
+    connection: HTTPConnection, *, allow_private: bool, encrypted: bool
+) -> socket.socket:
+    host = connection._dns_host.strip("[]")
+    try:
+        return _reach(
+            host,
+            connection.port,
+            allow_private=allow_private,
+            encrypted=encrypted,
+            timeout=connection.timeout,
+        )
+    except OSError as error:
+        raise NewConnectionError(connection, str(error)) from None
+
+
+def _private_refused(host: str) -> AddressRefused:
+    return AddressRefused(
+        f"{host} is a private address, which requests may not go to.",
+        hint="Set allow_private_addresses = true if this system really is on your network.",
+    )
 
 
 class _PlainConnection(HTTPConnection):
@@ -682,7 +731,4 @@ class _GuardedAdapter(HTTPAdapter):
                     f"{host} is a public address and is asked for without TLS.",
                     hint="Use https:// in the settings.",
                 ) from None
-            raise AddressRefused(
-                f"{host} is a private address, which requests may not go to.",
-                hint="Set allow_private_addresses = true if this system really is on your network.",
-            ) from None
+            raise _private_refused(host) from None

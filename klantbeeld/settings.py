@@ -112,6 +112,7 @@ class Paths:
         self.dlt_dir = self.build_dir / "dlt"
         self.versions_dir = home / "versions"
         self.landing_dir = home / "landing"
+        self.exports_dir = home / "exports"
         self.models_dir = home / "models"
         self.reports_dir = home / "reports"
         self.dagster_dir = home / "dagster"

@@ -1,12 +1,12 @@
-"""One export of one audience: from the published version to a file in a destination's folder.
+"""One export of one audience: from the published version to a file in a destination's place.
 
-    activation.audience_* -> second consent check -> temporary file -> compared with the last one
-        -> fsync, rename -> manifest beside it -> control plane
+    activation.audience_* -> second consent check -> file in the home -> compared with the last one
+        -> put in place as a whole -> manifest beside it -> control plane
 
 The file's name ends in its own digest, and the manifest comes last: a receiver that waits for the
-manifest never takes half a file. Killed between the rename and the manifest, the next run finds
-the file by its digest and completes it. An audience that did not change gives no new file. A file
-past its expiry is removed with its manifest if it is still there.
+manifest never takes half a file. Killed between the two, the next run finds the file by its digest
+and completes it. An audience that did not change gives no new file. A file past its expiry is
+removed with its manifest if it is still there.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ import sqlalchemy as sa
 
 from klantbeeld.activation.consent import current_refusals, withheld_sql
 from klantbeeld.activation.destinations import FileDestination, is_switched_off, open_files
+from klantbeeld.activation.destinations.stores import Folder, Store
 from klantbeeld.activation.guards import Limit, reasons_to_hold_export, upstream_reasons
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.planning import relation_types
@@ -37,7 +39,7 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import exports
 from klantbeeld.errors import KlantbeeldError, in_one_line
 from klantbeeld.failpoints import failpoint
-from klantbeeld.files import PRIVATE_FILE, file_digest, private_dir, sync_dir, write_atomic
+from klantbeeld.files import PRIVATE_FILE, file_digest, private_dir
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Version, Warehouse
 from klantbeeld.warehouse.lock import run_lock
@@ -116,6 +118,9 @@ class _Export:
         self._ledger = ledger
         self._now = clock.now()
         self._name = f"audience_{spec.name}"
+        self._left_over = re.compile(
+            rf"\.{re.escape(spec.name)}_\d{{8}}_[0-9a-f]{{12}}\.[a-z.]+\.partial"
+        )
 
     def go(self, warehouse: Warehouse, report: ExportReport) -> ExportReport:
         """Write, compare, and put in place."""
@@ -123,11 +128,15 @@ class _Export:
             message = f"destinations.{self._spec.destination} is switched off"
             return replace(report, status="disabled", message=message)
         destination = open_files(self._settings, self._spec)
-        folder = private_dir(Path(destination.folder))
-        for partial in folder.glob(f".{self._spec.name}.*.partial"):
-            partial.unlink()  # of a run that was killed: the lock says there is no other
-        self._remove_expired()
-        partial = folder / f".{self._spec.name}.{os.getpid()}.partial"
+        store = destination.store
+        there = store.names()
+        for name in there:
+            if self._left_over.fullmatch(name):
+                store.remove(name)  # of a run that was killed: the lock says there is no other
+        self._remove_expired(store)
+        # One name for all runs: what a killed one left is written over.
+        partial = private_dir(self._settings.paths.exports_dir) / self._spec.name
+        partial.unlink(missing_ok=True)
         try:
             os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
             with warehouse.read(self._version.version_id) as connection:
@@ -137,7 +146,7 @@ class _Export:
             last = self._last()
             if last is not None and last.digest == digest:
                 self._ledger.release()
-                return replace(report, status="unchanged", file=Path(last.file).name)
+                return replace(report, status="unchanged", file=_name(last.file))
             reasons = reasons_to_hold_export(
                 rows,
                 None if last is None else last.rows,
@@ -155,13 +164,17 @@ class _Export:
                 message = f"held for review: {'; '.join(reasons)}. The file before stays."
                 return replace(report, status="held", message=message)
             size = partial.stat().st_size
-            target = self._place(partial, folder, digest, destination.suffix)
+            name = self._file_name(there, digest, destination.suffix)
+            failpoint("export.before_rename")
+            store.put(partial, name)
+            failpoint("export.after_rename")
+            expires_at = self._now + timedelta(days=self._settings.activation.export_days)
+            partial.write_text(self._manifest(name, columns, rows, withheld, digest, expires_at))
+            store.put(partial, name + _MANIFEST)
         finally:
             partial.unlink(missing_ok=True)
-        expires_at = self._now + timedelta(days=self._settings.activation.export_days)
-        self._write_manifest(target, columns, rows, withheld, digest, expires_at)
-        self._record(target, rows, digest, expires_at)
-        return replace(report, status="written", file=target.name, bytes=size)
+        self._record(f"{store.address}/{name}", rows, digest, expires_at)
+        return replace(report, status="written", file=name, bytes=size)
 
     def _write(
         self,
@@ -206,36 +219,33 @@ class _Export:
                 "One row per contact point: a person is not written to twice.",
             )
 
-    def _place(self, partial: Path, folder: Path, digest: str, suffix: str) -> Path:
-        """Flush the file and rename it; a killed run's file with this content is taken over."""
+    def _file_name(self, there: Iterable[str], digest: str, suffix: str) -> str:
+        """The file's name; that of a killed run's file with this content, if there is one."""
         date = self._version.as_of.astimezone(ZoneInfo(self._settings.time_zone))
-        target = folder / f"{self._spec.name}_{date:%Y%m%d}_{digest[:12]}{suffix}"
-        for left in folder.glob(f"{self._spec.name}_*_{digest[:12]}{suffix}"):
-            if not left.with_name(left.name + _MANIFEST).exists():
-                target = left
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        failpoint("export.before_rename")
-        partial.replace(target)
-        sync_dir(folder)
-        failpoint("export.after_rename")
-        return target
+        present = set(there)
+        alike = re.compile(
+            rf"{re.escape(self._spec.name)}_\d{{8}}_{digest[:12]}{re.escape(suffix)}"
+        )
+        for left in sorted(present):
+            if alike.fullmatch(left) and left + _MANIFEST not in present:
+                return left
+        return f"{self._spec.name}_{date:%Y%m%d}_{digest[:12]}{suffix}"
 
-    def _write_manifest(
+    def _manifest(
         self,
-        target: Path,
+        name: str,
         columns: list[str],
         rows: int,
         withheld: int,
         digest: str,
         expires_at: datetime,
-    ) -> None:
+    ) -> str:
         manifest = {
             "audience": self._spec.name,
             "owner": self._spec.owner,
             "purpose": self._spec.purpose,
             "channel": self._spec.channel,
-            "file": target.name,
+            "file": name,
             "rows": rows,
             "withheld": withheld,
             "columns": columns,
@@ -245,26 +255,25 @@ class _Export:
             "written_at": self._now.isoformat(timespec="seconds"),
             "expires_at": expires_at.isoformat(timespec="seconds"),
         }
-        path = target.with_name(target.name + _MANIFEST)
-        write_atomic(path, json.dumps(manifest, indent=2) + "\n")
+        return json.dumps(manifest, indent=2) + "\n"
 
-    def _record(self, target: Path, rows: int, digest: str, expires_at: datetime) -> None:
+    def _record(self, file: str, rows: int, digest: str, expires_at: datetime) -> None:
         with self._control.begin() as connection:
             connection.execute(
-                exports.delete().where(exports.c.sync == self._name, exports.c.file == str(target))
+                exports.delete().where(exports.c.sync == self._name, exports.c.file == file)
             )
             connection.execute(
                 exports.insert().values(
                     sync=self._name,
                     version_id=self._version.version_id,
-                    file=str(target),
+                    file=file,
                     rows=rows,
                     digest=digest,
                     written_at=self._now,
                     expires_at=expires_at,
                 )
             )
-            self._control.audit(connection, "export", self._name, file=target.name, rows=rows)
+            self._control.audit(connection, "export", self._name, file=_name(file), rows=rows)
         self._ledger.release()
 
     def _last(self) -> sa.Row[Any] | None:
@@ -278,18 +287,33 @@ class _Export:
         with self._control.read() as connection:
             return connection.execute(query).one_or_none()
 
-    def _remove_expired(self) -> None:
+    def _remove_expired(self, store: Store) -> None:
         query = sa.select(exports.c.file).where(
             exports.c.sync == self._name, exports.c.expires_at <= self._now
         )
         with self._control.read() as connection:
-            files = [Path(row.file) for row in connection.execute(query)]
+            files = [row.file for row in connection.execute(query)]
         for file in files:
-            file.unlink(missing_ok=True)
-            file.with_name(file.name + _MANIFEST).unlink(missing_ok=True)
+            name = _name(file)
+            if file == f"{store.address}/{name}":
+                place = store
+            elif file.startswith("/"):
+                place = Folder(Path(file).parent)
+            else:
+                logger.warning(
+                    "%s: %s has expired in a place that is not set any more: remove it there",
+                    self._name,
+                    name,
+                )
+                continue
+            place.remove(name)
+            place.remove(name + _MANIFEST)
             with self._control.begin() as connection:
                 connection.execute(
-                    exports.delete().where(
-                        exports.c.sync == self._name, exports.c.file == str(file)
-                    )
+                    exports.delete().where(exports.c.sync == self._name, exports.c.file == file)
                 )
+
+
+def _name(file: str) -> str:
+    """The name of a file whose place stands in front."""
+    return file.rpartition("/")[2]

@@ -221,17 +221,17 @@ def test_an_advertising_platform_gets_hashes_and_nothing_else(world: World) -> N
     text = (world.home / "ads" / report.file).read_text()
     rows = read(world.home / "ads" / report.file)
     assert len(rows) == 8
-    assert set(rows[0]) == {"email_sha256", "phone_sha256"}
+    assert set(rows[0]) == {"Email", "Phone"}, "as the platform calls them"
     email = hashlib.sha256(b"l1@voorbeeld.example").hexdigest()
     phone = hashlib.sha256(b"+31612345671").hexdigest()
-    assert {"email_sha256": email, "phone_sha256": phone} in rows
-    assert [row["email_sha256"] for row in rows] == sorted(row["email_sha256"] for row in rows)
+    assert {"Email": email, "Phone": phone} in rows
+    assert [row["Email"] for row in rows] == sorted(row["Email"] for row in rows)
     assert "voorbeeld" not in text
-    publish(world, destination="advertising", columns=["email", "first_name"])
+    publish(world, destination="advertising", columns=["email", "profile_id"])
     refused = export(world)
     assert refused.status == "failed"
     assert refused.message is not None
-    assert "first_name may not go to an advertising platform" in refused.message
+    assert "profile_id may not go to an advertising platform" in refused.message
 
 
 def test_a_column_that_is_not_there_and_a_shared_contact_point_are_refused(world: World) -> None:

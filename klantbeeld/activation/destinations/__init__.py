@@ -24,6 +24,7 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.settings import Settings
 
 if TYPE_CHECKING:
+    from klantbeeld.activation.destinations.stores import Store
     from klantbeeld.activation.ledger import Operation, Outcome
     from klantbeeld.activation.specs import AudienceSpec, SyncSpec
     from klantbeeld.http import Traffic
@@ -37,7 +38,7 @@ RECORDS = {
     "webhook": "klantbeeld.activation.destinations.webhook:Webhook",
 }
 FILES = {
-    "csv_drop": "klantbeeld.activation.destinations.csv_drop:CsvDrop",
+    "files": "klantbeeld.activation.destinations.files:Files",
     "hashed_audience": "klantbeeld.activation.destinations.hashed_audience:HashedAudience",
 }
 
@@ -142,9 +143,14 @@ def refuses_existing(destination: RecordDestination) -> bool:
 
 
 class FileDestination(Protocol):
-    """A place where a whole audience is left as a file."""
+    """A place where a whole audience is left as a file.
 
-    folder: Any
+    Attributes:
+        store: The place.
+        suffix: What the file's name ends in.
+    """
+
+    store: Store
     suffix: str
 
     def select(self, spec: AudienceSpec, types: Mapping[str, str]) -> tuple[list[str], str]:

@@ -35,6 +35,7 @@ from klantbeeld.http import (
     StatusError,
     TransportError,
     _is_public,
+    connect,
     retry_after_seconds,
     session,
 )
@@ -65,7 +66,7 @@ class Server:
                 answers = outer.answers
                 (answers.pop(0) if len(answers) > 1 else answers[0])(self, body)
 
-            do_GET = do_POST = do_PATCH = handle_one  # noqa: N815 - http.server's names
+            do_GET = do_POST = do_PUT = do_PATCH = handle_one  # noqa: N815 - http.server's names
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
@@ -266,6 +267,27 @@ def test_nothing_listens(settings: Settings, waits: list[float]) -> None:
     assert len(waits) == 1, "nothing was sent, so even a POST may be repeated"
     assert "lotte" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_file_is_sent_from_its_beginning_again(
+    http: GuardedSession, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789" * 10_000)
+    server.answers = [answer(503), answer(200)]
+    with (tmp_path / "file").open("rb") as stream:
+        assert http.put(server.url, data=stream).status_code == 200
+    assert [len(body) for *_, body in server.seen] == [100_000, 100_000]
+
+
+def test_another_protocol_keeps_to_the_same_addresses(
+    settings: Settings, server: Server, tmp_path: Path
+) -> None:
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    connect(settings, "localhost", port).close()
+    with pytest.raises(AddressRefused, match="private address"):
+        connect(load_settings(home=tmp_path), "localhost", port)
+    with pytest.raises(TransportError, match="could not be reached"):
+        connect(settings, "bestaat.niet.invalid", port)
 
 
 def test_a_cut_off_answer_is_no_answer(http: GuardedSession, server: Server) -> None:

@@ -1,13 +1,13 @@
-"""A folder where a system picks up CSV files: the newsletter tool, the print house.
+"""Audiences as files, for whoever picks them up: the newsletter tool, the print house.
 
-activation.audience_* -> approved columns, safe for spreadsheets -> <audience>_<date>_<digest>.csv
+    activation.audience_* -> approved columns -> CSV, JSON lines or Parquet -> a place of `stores`
 
-A cell that a spreadsheet would run as a formula (it begins with =, +, -, @, a tab or a line
+In CSV a cell that a spreadsheet would run as a formula (it begins with =, +, -, @, a tab or a line
 break, also after spaces or in full width) gets an apostrophe in front. That would destroy
 telephone numbers, so the rule goes by column: in `phone`, `mobile_phone` and `…_phone`, a value
 that is a plus sign and digits alone stays as it is: whatever a spreadsheet makes of it, it is a
 number. Columns of other types than text (a negative amount, a date) stay as they are too. Control
-characters become spaces.
+characters become spaces. JSON lines and Parquet are for programs: their values are exact.
 """
 
 from __future__ import annotations
@@ -16,32 +16,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from klantbeeld.activation.planning import quoted
+from klantbeeld.activation.destinations.stores import PlaceSettings, open_store
+from klantbeeld.activation.planning import literal, quoted
 from klantbeeld.activation.specs import AudienceSpec
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.settings import DestinationSettings, Settings
+from klantbeeld.settings import Settings
+
+Format = Literal["csv", "jsonl", "parquet"]
 
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]+"
 _FORMULA = r"^[\s\p{Z}\p{C}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
 _PHONE_NUMBER = r"\+[0-9]{6,15}"
 
 
-class CsvDropSettings(DestinationSettings):
+class FilesSettings(PlaceSettings):
     """A `[destinations.<name>]` section of this kind."""
 
-    kind: Literal["csv_drop"]
-    folder: Path
+    kind: Literal["files"]
+    format: Format = "csv"
     delimiter: Literal[",", ";", "\t"] = ","
 
 
-class CsvDrop:
-    """One folder, as the destination of audiences."""
-
-    suffix = ".csv"
+class Files:
+    """One place, as the destination of audiences."""
 
     def __init__(self, settings: Settings, spec: AudienceSpec) -> None:
-        own = settings.destination(spec.destination, CsvDropSettings)
-        self.folder = own.folder
+        own = settings.destination(spec.destination, FilesSettings)
+        self.store = open_store(settings, own)
+        self.suffix = f".{own.format}"
+        self._format: Format = own.format
         self._delimiter = own.delimiter
 
     def select(self, spec: AudienceSpec, types: Mapping[str, str]) -> tuple[list[str], str]:
@@ -52,14 +55,30 @@ class CsvDrop:
                 f"{spec.relation} has no column {', '.join(missing)}",
                 f"Correct meta.columns of seg_{spec.name}, or select the column in it.",
             )
-        cells = ", ".join(
-            f"{cell_sql(column, types[column])} as {quoted(column)}" for column in spec.columns
-        )
+        match self._format:
+            case "csv":
+                cells = ", ".join(
+                    f"{cell_sql(column, types[column])} as {quoted(column)}"
+                    for column in spec.columns
+                )
+            case "jsonl":
+                members = ", ".join(
+                    f"{literal(column)}, {quoted(column)}" for column in spec.columns
+                )
+                cells = f"json_object({members})::varchar as line"
+            case "parquet":
+                cells = ", ".join(map(quoted, spec.columns))
         return list(spec.columns), f"select {cells} from audience order by contact_point_key"
 
     def write(self, reader: Any, path: Path) -> int:
-        """Write a CSV file; see `FileDestination.write`."""
-        return write_csv(reader, path, self._delimiter)
+        """Write the file; see `FileDestination.write`."""
+        match self._format:
+            case "csv":
+                return write_csv(reader, path, self._delimiter)
+            case "jsonl":
+                return _write_lines(reader, path)
+            case "parquet":
+                return _write_parquet(reader, path)
 
 
 def cell_sql(column: str, sql_type: str) -> str:
@@ -85,6 +104,27 @@ def write_csv(reader: Any, path: Path, delimiter: str) -> int:
     rows = 0
     options = arrow_csv.WriteOptions(include_header=True, delimiter=delimiter)
     with arrow_csv.CSVWriter(str(path), reader.schema, write_options=options) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _write_lines(reader: Any, path: Path) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        for batch in reader:
+            if batch.num_rows:
+                stream.write("\n".join(batch.column(0).to_pylist()) + "\n")
+                rows += batch.num_rows
+    return rows
+
+
+def _write_parquet(reader: Any, path: Path) -> int:
+    import pyarrow.parquet as parquet
+
+    rows = 0
+    with parquet.ParquetWriter(str(path), reader.schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)
             rows += batch.num_rows
