@@ -16,6 +16,7 @@ The rules, in the order in which a request meets them:
   ``allow_private_addresses`` is set, and plain ``http://`` works towards such addresses only;
 * TLS certificates are verified, against `tls_ca_file` if that is set, and no argument switches
   that off;
+* requests are spread to keep below `requests_per_second`, if the system has such a limit;
 * connecting, each read and the whole answer have time limits, and an answer has a largest size;
 * requests that may be repeated are repeated after 429, 5xx and transport failures, with exponential
   back-off and jitter or as long as ``Retry-After`` asks; others only when the server said it did
@@ -175,7 +176,9 @@ def session(
     max_response_bytes: int = 64 * 1024 * 1024,
     retry: RetryPolicy | None = None,
     headers: Mapping[str, str] | None = None,
+    requests_per_second: float | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
     rng: random.Random | None = None,
 ) -> GuardedSession:
     """Make a session for one system.
@@ -189,7 +192,9 @@ def session(
         max_response_bytes: Largest answer accepted, after decompression.
         retry: When to try again; `RetryPolicy()` if not given.
         headers: Sent with each request.
+        requests_per_second: What the system allows; retries count.
         sleep: Waits; tests hand in their own.
+        clock: Seconds that only rise, for `requests_per_second`.
         rng: Draws the jitter; tests hand in a seeded one.
     """
     made = GuardedSession(
@@ -200,6 +205,7 @@ def session(
         total_timeout=total_timeout,
         max_response_bytes=max_response_bytes,
         retry=retry or RetryPolicy(),
+        pace=None if requests_per_second is None else _Pace(requests_per_second, clock, sleep),
         sleep=sleep,
         rng=rng or random.Random(),  # noqa: S311 - jitter, no secret
     )
@@ -291,6 +297,29 @@ class ClientCredentials:
         return token
 
 
+class _Pace:
+    """Turns, so many per second. Time that a slow answer took is made up for, a tenth at most."""
+
+    def __init__(
+        self, per_second: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self._interval = 1 / per_second
+        self._slack = max(0.1 - self._interval, 0.0)
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._next = clock()
+
+    def take_turn(self) -> None:
+        """Wait until it is this request's turn."""
+        with self._lock:
+            now = self._clock()
+            turn = max(self._next, now - self._slack)
+            self._next = turn + self._interval
+        if turn > now:
+            self._sleep(turn - now)
+
+
 class GuardedResponse(requests.Response):
     """An answer whose `raise_for_status` tells no more than method, host and status."""
 
@@ -327,6 +356,7 @@ class GuardedSession(requests.Session):
         total_timeout: float,
         max_response_bytes: int,
         retry: RetryPolicy,
+        pace: _Pace | None,
         sleep: Callable[[float], None],
         rng: random.Random,
     ) -> None:
@@ -343,6 +373,7 @@ class GuardedSession(requests.Session):
         self._total_timeout = total_timeout
         self._max_response_bytes = max_response_bytes
         self._retry = retry
+        self._pace = pace
         self._sleep = sleep
         self._rng = rng
 
@@ -419,6 +450,8 @@ class GuardedSession(requests.Session):
         host = _host(request)
         if isinstance(getattr(request, "_body_position", None), int):
             rewind_body(request)  # a file that an earlier attempt has read
+        if self._pace is not None:
+            self._pace.take_turn()
         self.traffic.requests += 1
         deadline = time.monotonic() + self._total_timeout
         try:

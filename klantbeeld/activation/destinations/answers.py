@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from pydantic import Field
 
 from klantbeeld.activation.destinations import MISSING
 from klantbeeld.activation.ledger import Operation, Outcome
@@ -32,6 +33,7 @@ from klantbeeld.http import (
     StatusError,
     TransportError,
 )
+from klantbeeld.settings import DestinationSettings
 
 # For requests that have the same effect when they are repeated, whatever their method.
 IDEMPOTENT = RetryPolicy(attempts=4, methods=REPEATABLE_METHODS | {"POST", "PATCH"})
@@ -43,6 +45,19 @@ _GONE = frozenset({404, 410})
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class ApiSettings(DestinationSettings):
+    """What every destination has that is spoken to over HTTP.
+
+    Attributes:
+        timeout_seconds: Silence after which a request ends.
+        requests_per_second: What the system allows; without it a 429 says so.
+    """
+
+    timeout_seconds: float = Field(30, gt=0)
+    requests_per_second: float | None = Field(None, gt=0)
+
 
 Send = Callable[[Operation], Outcome | None]
 

@@ -27,11 +27,12 @@ from pydantic import Field, SecretStr
 from requests.structures import CaseInsensitiveDict
 
 from klantbeeld.activation.destinations import EXISTS, MISSING, RowRefused
+from klantbeeld.activation.destinations.answers import ApiSettings
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.http import ClientCredentials, retry_after_seconds, session
-from klantbeeld.settings import DestinationSettings, Settings
+from klantbeeld.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ _ACCEPTED: dict[str, tuple[str, ...]] = {
 }
 
 
-class DataverseSettings(DestinationSettings):
+class DataverseSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["dataverse"]
@@ -73,7 +74,7 @@ class DataverseSettings(DestinationSettings):
     client_secret: SecretStr
     token_url: str | None = None
     scope: str | None = None
-    timeout_seconds: float = Field(120, gt=0, description="silence after which a request ends")
+    timeout_seconds: float = Field(120, gt=0)
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Dataverse:
                 scope=own.scope,
             ),
             timeout=(5, own.timeout_seconds),
+            requests_per_second=own.requests_per_second,
             headers={"OData-Version": "4.0", "OData-MaxVersion": "4.0", "Accept": _JSON},
         )
         self.traffic = self._http.traffic

@@ -22,6 +22,7 @@ from pydantic import Field, SecretStr
 from klantbeeld.activation.destinations import MISSING, RowRefused
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
+    ApiSettings,
     as_text,
     comparable_text,
     dig,
@@ -34,7 +35,7 @@ from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.http import HttpError, StaticToken, session
-from klantbeeld.settings import DestinationSettings, Settings
+from klantbeeld.settings import Settings
 
 _LARGEST_BATCH = 100
 _OWN_ID = "hs_object_id"
@@ -58,13 +59,13 @@ _ACCEPTED: dict[str, tuple[str, ...]] = {
 }
 
 
-class HubSpotSettings(DestinationSettings):
+class HubSpotSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["hubspot"]
     token: SecretStr
     base_url: str = "https://api.hubapi.com"
-    timeout_seconds: float = Field(60, gt=0, description="silence after which a request ends")
+    timeout_seconds: float = Field(60, gt=0)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class HubSpot:
             base_url=self._base,
             token_provider=StaticToken(own.token.get_secret_value()),
             timeout=(5, own.timeout_seconds),
+            requests_per_second=own.requests_per_second,
             retry=IDEMPOTENT,
         )
         self.traffic = self._http.traffic

@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 
 from klantbeeld.activation.destinations import MISSING
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
+    ApiSettings,
     as_text,
     comparable_text,
     dig,
@@ -35,7 +36,7 @@ from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.http import session
-from klantbeeld.settings import DestinationSettings, Settings
+from klantbeeld.settings import Settings
 
 _REVISION = "2026-07-15"
 _MEDIA_TYPE = "application/vnd.api+json"
@@ -50,13 +51,12 @@ _OWN = "properties."
 _PLACE = "location."
 
 
-class KlaviyoSettings(DestinationSettings):
+class KlaviyoSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["klaviyo"]
     api_key: SecretStr
     base_url: str = "https://a.klaviyo.com"
-    timeout_seconds: float = Field(30, gt=0, description="silence after which a request ends")
 
 
 class Klaviyo:
@@ -75,6 +75,7 @@ class Klaviyo:
             settings,
             base_url=self._base,
             timeout=(5, own.timeout_seconds),
+            requests_per_second=own.requests_per_second,
             retry=IDEMPOTENT,
             headers={
                 "Authorization": f"Klaviyo-API-Key {own.api_key.get_secret_value()}",

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from klantbeeld.activation.destinations import EXISTS, MISSING, RowRefused
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
+    ApiSettings,
     comparable_text,
     dig,
     document,
@@ -52,7 +53,7 @@ from klantbeeld.http import (
     TokenProvider,
     session,
 )
-from klantbeeld.settings import DestinationSettings, Settings
+from klantbeeld.settings import Settings
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _OWN = frozenset({"key", "id", "op_id", "values", "row", "rows"})
@@ -192,14 +193,13 @@ class Entity(_Section):
         return self
 
 
-class RestSettings(DestinationSettings):
+class RestSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["rest"]
     base_url: str = Field(pattern=r"^https?://")
     auth: Annotated[Bearer | Basic | Header | Client, Field(discriminator="kind")] | None = None
     headers: dict[str, str] = Field(default_factory=dict)
-    timeout_seconds: float = Field(30, gt=0, description="silence after which a request ends")
     entities: dict[str, Entity] = Field(min_length=1)
 
 
@@ -228,6 +228,7 @@ class Rest:
             base_url=self._base,
             token_provider=_token_provider(settings, own),
             timeout=(5, own.timeout_seconds),
+            requests_per_second=own.requests_per_second,
             headers={"Accept": "application/json", **_credentials(own), **own.headers},
             retry=IDEMPOTENT if self.is_idempotent else RetryPolicy(attempts=4),
         )

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from klantbeeld.activation.destinations.answers import outcome_of, plain, send_each
+from klantbeeld.activation.destinations.answers import ApiSettings, outcome_of, plain, send_each
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.http import REPEATABLE_METHODS, AddressRefused, RetryPolicy, session
-from klantbeeld.settings import DestinationSettings, Settings
+from klantbeeld.settings import Settings
 
 _PREFIX = "whsec_"
 _SECRET_BYTES = range(24, 65)
@@ -38,14 +38,14 @@ _RETRY = RetryPolicy(
 )
 
 
-class WebhookSettings(DestinationSettings):
+class WebhookSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["webhook"]
     url: str = Field(pattern=r"^https?://")
     secret: SecretStr
     previous_secret: SecretStr | None = None
-    timeout_seconds: float = Field(15, gt=0, description="silence after which a request ends")
+    timeout_seconds: float = Field(15, gt=0)
 
     @field_validator("secret", "previous_secret")
     @classmethod
@@ -75,6 +75,7 @@ class Webhook:
             settings,
             base_url=own.url,
             timeout=(5, own.timeout_seconds),
+            requests_per_second=own.requests_per_second,
             retry=_RETRY,
             headers={"Content-Type": "application/json"},
         )

@@ -257,6 +257,39 @@ def test_a_date_in_retry_after_is_compared_with_the_servers_own_clock() -> None:
     assert retry_after_seconds({"Retry-After": format_datetime(date)}) == 0.0
 
 
+@pytest.mark.parametrize("seconds_per_answer", [0.0, 0.015, 0.3])
+def test_requests_keep_below_what_the_system_allows(
+    settings: Settings, server: Server, seconds_per_answer: float
+) -> None:
+    now = [100.0]
+    asked: list[float] = []
+
+    def slow(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        asked.append(now[0])
+        now[0] += seconds_per_answer if len(asked) != 5 else 2.0
+        answer(200)(handler, body)
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    server.answers = [slow]
+    http = session(
+        settings,
+        base_url=server.url,
+        requests_per_second=50,
+        clock=lambda: now[0],
+        sleep=wait,
+    )
+    for _ in range(60):
+        http.get(server.url)
+    for second in asked:
+        inside = sum(second <= other < second + 1 for other in asked)
+        assert inside <= 50 + 5, "a tenth of a second may be made up for"
+    took = asked[-1] - asked[0] - 2.0
+    expected = 59 * max(0.02, seconds_per_answer)
+    assert expected * 0.9 <= took <= expected / 0.95
+
+
 def test_nothing_listens(settings: Settings, waits: list[float]) -> None:
     gone = Server()
     gone.close()
