@@ -101,7 +101,7 @@ def _write_page(settings: "Settings", place: str, name: str, page: str) -> None:
 
 
 def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
-    from klantbeeld.identity.explain.words import percent, rule_in_words
+    from klantbeeld.identity.explain.words import bits, percent, rule_in_words
 
     yield click.style("Together" if answer.is_together else "Apart", bold=True)
     for reason in answer.reasons:
@@ -115,14 +115,14 @@ def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
     yield f"{'':<18}{'A':<{_VALUE_WIDTH}}  {'B':<{_VALUE_WIDTH}}  {'bits for one person':>23}"
     yield f"{'':<{18 + 2 * _VALUE_WIDTH + 4}}{'or stranger':>11} {'or housemate':>12}"
     for found in answer.comparisons:
-        bits = (
-            ""
+        says = (
+            f"{'':>23}"
             if found.level is None
             else f"{found.against_strangers:>+11.1f} {found.against_housemates:>+11.1f}"
         )
         yield (
             f"{found.called:<18}{_cut(found.value_l):<{_VALUE_WIDTH}}  "
-            f"{_cut(found.value_r):<{_VALUE_WIDTH}}  {bits}  {found.in_words}"
+            f"{_cut(found.value_r):<{_VALUE_WIDTH}}  {says}  {found.in_words}"
         )
     wide = 18 + 2 * _VALUE_WIDTH + 4
     yield f"{'to start with':<{wide}}{answer.prior:>+11.1f} {answer.housemates_prior:>+11.1f}"
@@ -132,15 +132,19 @@ def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
     )
     if answer.pair.match_weight is not None:
         yield (
-            f"{'both considered':<{wide}}{answer.pair.match_weight:>+11.1f} bits, "
-            f"{percent(answer.pair.match_probability)}; needed: "
-            f"{answer.publication.threshold:+.1f}"
+            f"{'both considered':<{wide}}{answer.pair.match_weight:>+11.1f} bits,"
+            f" {percent(answer.pair.match_probability)};"
+            f" needed: {bits(answer.publication.threshold)}"
         )
     yield ""
     yield "Rules that bring them together"
-    roles = {"first": "did", "also": "would, too", "left_out": "not used: too many records"}
     for rule in answer.rules:
-        yield f"  {rule.rule:<36} {rule.records:>6} records   {roles[rule.role]}"
+        if rule.role != "also":
+            not_used = "" if rule.role == "first" else "   not used: too many agree on it"
+            yield f"  {rule.rule}  ({rule.records} records){not_used}"
+    also = [rule.rule for rule in answer.rules if rule.role == "also"]
+    if also:
+        yield f"  would, too: {', '.join(also)}"
     if not answer.rules:
         yield "  none"
     elif not any(rule.role == "first" for rule in answer.rules) and answer.pair.rule is not None:
@@ -261,7 +265,7 @@ def _weight(pair: "WeighedPair") -> str:
 
 
 def _because(pair: "WeighedPair") -> str:
-    return ", ".join(pair.because)
+    return ", ".join(pair.because or ("a key of the sources",) * (pair.match_weight is None))
 
 
 def _more(rows: Sequence[Any]) -> Iterator[str]:

@@ -32,9 +32,12 @@ SOURCE_COLOURS: Final = (
 _PROFILE_COLOURS: Final = ("#dcebf7", "#f7e8d4", "#e6e0f2", "#dcf0ec", "#f6dfe7", "#ebe7dd")
 _WIDTH: Final = 1000
 _MARGIN: Final = 90
-_SPACING: Final = 165.0
-# Distances aimed at, in steps of `_SPACING`.
-_JOINED, _FELLOWS, _REFUSED, _OTHERS = 1.0, 1.5, 2.3, 2.7
+_SPACING: Final = 145.0
+# Distances aimed at, in steps of `_SPACING`. The pairs that hold a profile together are the
+# shortest, so that it looks like the tree it was built as.
+_STRONGEST, _FELLOWS, _REFUSED, _OTHERS = 1.0, 1.9, 2.4, 2.9
+# Labels are wider than they are high.
+_STRETCH: Final = 1.4
 
 
 def source_colours(records: Collection[RecordFacts]) -> dict[str, str]:
@@ -71,7 +74,8 @@ def draw_graph(
         for pair in pairs
         if pair.record_l in place and pair.record_r in place and pair.decision is not None
     ]
-    points, height = _to_canvas(_layout(drawn, known, place, threshold))
+    strongest = _spanning(known, place, threshold)
+    points, height = _to_canvas(_layout(drawn, known, place, threshold, strongest))
     colours = source_colours(records)
     profiles = list(dict.fromkeys(record.profile_id for record in drawn))
     opening = (
@@ -82,7 +86,6 @@ def draw_graph(
     for number, profile in enumerate(profiles):
         colour = _PROFILE_COLOURS[number % len(_PROFILE_COLOURS)]
         parts.append(_halo(profile, colour, drawn, place, points))
-    strongest = _spanning(known, place, threshold)
     for pair in sorted(known, key=edge_weight):
         ends = points[place[pair.record_l]], points[place[pair.record_r]]
         parts.append(_edge(pair, *ends, threshold, is_strong=id(pair) in strongest))
@@ -100,6 +103,7 @@ def _layout(
     pairs: Sequence[WeighedPair],
     place: Mapping[str, int],
     threshold: float,
+    strongest: Collection[int],
 ) -> Points:
     """Positions whose distances come close to those aimed at (stress majorisation)."""
     count = len(records)
@@ -107,8 +111,10 @@ def _layout(
     aim = np.where(profile[:, None] == profile[None, :], _FELLOWS, _OTHERS)
     for pair in pairs:
         a, b = place[pair.record_l], place[pair.record_r]
-        if edge_weight(pair) >= threshold:
-            aim[a, b] = aim[b, a] = _JOINED if profile[a] == profile[b] else _REFUSED
+        if id(pair) in strongest:
+            aim[a, b] = aim[b, a] = _STRONGEST
+        elif edge_weight(pair) >= threshold and profile[a] != profile[b]:
+            aim[a, b] = aim[b, a] = _REFUSED
     np.fill_diagonal(aim, 0)
     angle = 2 * math.pi * np.arange(count) / count
     # An ellipse, as the page is wider than it is high; fellows start side by side.
@@ -134,8 +140,8 @@ def _to_canvas(points: Points) -> tuple[Points, float]:
     # Singular vectors have no sign of their own: the first record is to the left.
     turned *= np.where(turned[0] > 0, -1.0, 1.0)
     span = np.ptp(turned, axis=0)
-    scale = min((_WIDTH - 2 * _MARGIN) / max(span[0], 1e-9), _SPACING)
-    turned = turned * scale
+    scale = min((_WIDTH - 2 * _MARGIN) / max(span[0] * _STRETCH, 1e-9), _SPACING)
+    turned = turned * np.array([scale * _STRETCH, scale])
     turned -= turned.min(axis=0)
     offset = (_WIDTH - np.ptp(turned[:, 0])) / 2
     height = float(np.ptp(turned[:, 1])) + 2 * 62
@@ -198,8 +204,7 @@ def _edge(
         f'stroke-width="{width:.1f}"/>'
     )
     if is_strong or kind == "refused":
-        # Off the middle, so that labels of crossing edges do not cover each other.
-        x, y = x1 + (x2 - x1) * 0.46, y1 + (y2 - y1) * 0.46
+        x, y = x1 + (x2 - x1) * 0.5, y1 + (y2 - y1) * 0.5
         half = 4 + 3.6 * len(text)
         line += (
             f'<rect x="{x - half:.1f}" y="{y - 9:.1f}" width="{2 * half:.1f}" height="18" rx="9"/>'

@@ -4,6 +4,7 @@ Here: what stands where. Not here: the looks (`static/page.css`), the graph (`gr
 (`words`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -22,7 +23,12 @@ from klantbeeld.identity.explain.answers import (
 )
 from klantbeeld.identity.explain.graph import draw_graph, source_colours
 from klantbeeld.identity.explain.published import AS_WRITTEN
-from klantbeeld.identity.explain.words import percent, rule_in_words, steps_in_words
+from klantbeeld.identity.explain.words import (
+    edge_weight,
+    percent,
+    rule_in_words,
+    steps_in_words,
+)
 
 # A bar of this many bits fills its half of the column.
 _FULL_BAR: Final = 18.0
@@ -32,9 +38,9 @@ _NO_NETWORK: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; "
     "img-src data:"
 )
+_COLUMNS: Final = {"birth date": "nowrap", "address": "address", "e-mail": "anywhere"}
 _ROLES: Final = {
     "first": "brought them together",
-    "also": "would have, too",
     "left_out": "not used: too many records agree on it",
 }
 
@@ -150,8 +156,8 @@ def profile_page(answer: ProfileExplanation) -> str:
         _decisions(answer.decisions, labels),
         _history(answer),
     ]
-    names = [record.name for record in answer.records]
-    title = f"{max(names, key=len)}" if names else answer.profile_id
+    names = Counter(record.name for record in answer.records)
+    title = max(names, key=lambda name: (names[name], len(name)), default=answer.profile_id)
     return _page(title, f"How? {answer.profile_id}", sections, answer.publication)
 
 
@@ -281,7 +287,10 @@ def _comparison(found: ComparisonFinding) -> str:
     )
 
 
-def _bar(bits: float) -> str:
+def _bar(bits: float | None) -> str:
+    """Bits as a bar from the middle; None is a key, which needs none."""
+    if bits is None:
+        return "<td class='w'><span class='for'>by a key</span></td>"
     share = min(abs(bits) / _FULL_BAR, 1.0) * 50
     side = f"left:50%;width:{share:.1f}%" if bits >= 0 else f"right:50%;width:{share:.1f}%"
     mood = "for" if bits >= 0 else "against"
@@ -321,7 +330,7 @@ def _pairs_table(
     rows = "".join(
         f"<tr><td class='ends'>{_ends(pair, labels)}</td>"
         f"<td>{escape(', '.join(pair.because))}</td><td>{escape(rule_in_words(pair.rule))}</td>"
-        f"{_bar(pair.evidence if by_evidence else _weight(pair))}</tr>"
+        f"{_bar(pair.evidence if by_evidence else pair.match_weight)}</tr>"
         for pair in pairs[:_MOST_ROWS]
     )
     counts = "counts for" if by_evidence else "bits"
@@ -337,7 +346,7 @@ def _steps_table(answer: ProfileExplanation, labels: Mapping[str, str]) -> str:
         f"<tr><td class='n'>{place}</td><td class='ends'>{_ends(step.pair, labels)}</td>"
         f"<td>{escape(', '.join(step.pair.because))}"
         f"<small>{escape(sentence)}</small></td>"
-        f"<td>{escape(rule_in_words(step.pair.rule))}</td>{_bar(_weight(step.pair))}</tr>"
+        f"<td>{escape(rule_in_words(step.pair.rule))}</td>{_bar(step.pair.match_weight)}</tr>"
         for place, (step, sentence) in enumerate(steps_in_words(answer), start=1)
     )
     return (
@@ -351,7 +360,7 @@ def _refused_table(steps: Sequence[MergeStep], labels: Mapping[str, str]) -> str
     rows = "".join(
         f"<tr><td class='ends'>{_ends(step.pair, labels)}</td>"
         f"<td>{escape(', '.join(step.pair.because))}</td>"
-        f"{_bar(_weight(step.pair))}{_bar(step.in_favour or 0.0)}</tr>"
+        f"{_bar(step.pair.match_weight)}{_bar(step.in_favour or 0.0)}</tr>"
         for step in steps[:_MOST_ROWS]
     )
     return (
@@ -372,8 +381,7 @@ def _records_table(
         f"<b>{escape(record.name)}</b><small class='id'>{escape(record.record_id)}</small>"
         f"{''.join(f'<small>{escape(told)}</small>' for told in record.set_aside)}</td>"
         + "".join(
-            f"<td class='{'address' if name == 'address' else 'nowrap'}'>"
-            f"{escape(record.values.get(name, ''))}</td>"
+            f"<td class='{_COLUMNS.get(name, '')}'>{escape(record.values.get(name, ''))}</td>"
             for name in columns
         )
         + "</tr>"
@@ -397,8 +405,11 @@ def _rules(rules: Sequence[RuleFinding], pair: WeighedPair) -> str:
         f"<li class='{rule.role}'><b>{escape(rule_in_words(rule.rule))}</b>"
         f"<small>{rule.records} records · {_ROLES[rule.role]}</small></li>"
         for rule in rules
+        if rule.role in _ROLES
     )
-    return _section("What brings them together", f"<ul class='chips'>{chips}</ul>")
+    also = [rule_in_words(rule.rule) for rule in rules if rule.role == "also"]
+    rest = f"<p class='also'>Would have, too: {escape('; '.join(also))}.</p>" if also else ""
+    return _section("What brings them together", f"<ul class='chips'>{chips}</ul>{rest}")
 
 
 def _decisions(decisions: Sequence[Decision], labels: Mapping[str, str]) -> str:
@@ -433,10 +444,12 @@ def _history(answer: ProfileExplanation) -> str:
 def _profile_reasons(answer: ProfileExplanation) -> list[str]:
     told = [*answer.resolution]
     if answer.steps:
-        weakest = min(answer.steps, key=lambda step: _weight(step.pair))
+        weakest = min(answer.steps, key=lambda step: edge_weight(step.pair)).pair
         told.append(
-            f"The weakest step is worth {_weight(weakest.pair):+.1f} bits"
-            f" ({', '.join(weakest.pair.because) or 'a key of the sources'})."
+            "Keys of the sources join all of it."
+            if weakest.match_weight is None
+            else f"The weakest step is worth {weakest.match_weight:+.1f} bits"
+            f" ({', '.join(weakest.because)})."
         )
     elif len(answer.records) == 1:
         told.append("No other record is near enough to be the same person.")
@@ -460,10 +473,6 @@ def _name(record_id: str, labels: Mapping[str, str]) -> str:
     if label is None:
         return escape(record_id)
     return f"<span class='ref' title='{escape(record_id)}'>{escape(label)}</span>"
-
-
-def _weight(pair: WeighedPair) -> float:
-    return _FULL_BAR if pair.match_weight is None else pair.match_weight
 
 
 def _rest(rows: Sequence[object]) -> str:

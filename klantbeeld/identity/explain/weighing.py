@@ -163,7 +163,7 @@ class Weigher:
                 probability,
                 evidence,
                 known[3] if known else None,
-                _because(row, in_favour=evidence >= 0),
+                () if weight is None else _because(row, in_favour=evidence >= 0),
             )
         return pairs
 

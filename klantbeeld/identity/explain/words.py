@@ -59,7 +59,7 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 why = f": {decision.why}" if decision.why else ""
                 yield f"{decision.decided_by}, {decision.decided_at:%Y-%m-%d}{why}"
     yield from explanation.keys
-    needed = f"{publication.join_probability:.0%} ({publication.threshold:+.1f} bits) is needed"
+    needed = f"{publication.join_probability:.0%} is needed ({bits(publication.threshold)})"
     if pair.match_weight is not None:
         weighed = (
             f"{pair.match_weight:+.1f} bits, a probability of {percent(pair.match_probability)}"
@@ -74,13 +74,12 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 )
         else:
             yield f"Their own pair is worth {weighed}; {needed}."
-        if explanation.against_housemates < explanation.against_strangers - 1 and (
-            explanation.against_housemates < publication.threshold + 4
-        ):
+        gap = explanation.against_strangers - explanation.against_housemates
+        if gap > 1 and explanation.against_housemates < publication.threshold + 4:
             yield (
-                "They may well be housemates: for two strangers they agree on too much"
-                f" ({explanation.against_strangers:+.1f} bits), but people who live together share"
-                f" most of that ({explanation.against_housemates:+.1f} bits)."
+                "Most of what they agree on is shared by people of one home or mailbox, too:"
+                f" {explanation.against_strangers:+.1f} bits against two strangers, but"
+                f" {explanation.against_housemates:+.1f} against two housemates."
             )
     if explanation.path:
         yield (
@@ -109,6 +108,11 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 f" {decision.decided_at:%Y-%m-%d %H:%M}, after this version was made: the next run"
                 " applies it."
             )
+
+
+def bits(weight: float) -> str:
+    """A weight for people."""
+    return "0 bits" if abs(weight) < 0.05 else f"{weight:+.1f} bits"
 
 
 def percent(probability: float) -> str:

@@ -194,7 +194,7 @@ def test_twins_are_apart_and_the_reason_is_named(explainer: Explainer) -> None:
     assert found["first_name"].against_housemates < 0
     assert found["email"].level is None
     assert found["surname"].against_strangers > found["surname"].against_housemates
-    assert any("housemates" in reason for reason in answer.reasons)
+    assert any("two housemates" in reason for reason in answer.reasons)
 
 
 def test_who_came_together_through_others_sees_the_way(explainer: Explainer) -> None:
