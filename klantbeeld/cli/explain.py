@@ -168,7 +168,7 @@ def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
 
 
 def _profile_lines(answer: "ProfileExplanation") -> Iterator[str]:
-    from klantbeeld.identity.explain.words import steps_in_words
+    from klantbeeld.identity.explain.words import question_in_words, steps_in_words
 
     number = {record.record_id: place for place, record in enumerate(answer.records, start=1)}
     yield click.style(
@@ -178,6 +178,8 @@ def _profile_lines(answer: "ProfileExplanation") -> Iterator[str]:
     )
     for sentence in answer.resolution:
         yield f"  {sentence}"
+    for question in answer.questions:
+        yield f"  {question_in_words(question)}"
     for warning in answer.warnings:
         yield click.style(f"  Mind: {warning}", fg="yellow")
     if answer.records:
@@ -236,12 +238,14 @@ def _decision_lines(decisions: Sequence["Decision"]) -> Iterator[str]:
     if decisions:
         yield ""
         yield "Steward decisions"
+    from klantbeeld.identity.explain.words import STATES
+
     for decision in decisions:
         ends = f"{decision.record_l}  -  {decision.record_r}".removesuffix("  -  ")
         yield (
             f"  {decision.verdict:<13} {ends}   {decision.decided_by},"
             f" {decision.decided_at:%Y-%m-%d}{f': {decision.why}' if decision.why else ''}"
-            f"{'' if decision.is_applied else '   (from the next run on)'}"
+            f"   ({STATES[decision.state]})"
         )
 
 
@@ -261,11 +265,15 @@ def _ends(step: "MergeStep", number: dict[str, int]) -> str:
 
 
 def _weight(pair: "WeighedPair") -> str:
-    return "key" if pair.match_weight is None else f"{pair.match_weight:+.1f} bits"
+    from klantbeeld.identity.explain.words import joined_without_weighing
+
+    if pair.match_weight is None:
+        return joined_without_weighing(pair)
+    return f"{pair.match_weight:+.1f} bits"
 
 
 def _because(pair: "WeighedPair") -> str:
-    return ", ".join(pair.because or ("a key of the sources",) * (pair.match_weight is None))
+    return ", ".join(pair.because)
 
 
 def _more(rows: Sequence[Any]) -> Iterator[str]:

@@ -16,9 +16,9 @@ OUTCOMES: Final = {
     "passed_through": "A steward decided that one of them is never matched.",
     "never_met": "They were never compared: they share nothing that brings records together.",
     "below_threshold": "What they have in common is not enough.",
+    "held": "They would be one profile, but a person has to look at it first.",
     "refused": "The two alone look like one person, but other records speak against it.",
 }
-DETERMINISTIC: Final = "DETERMINISTIC"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Decision:
         decided_by: Who.
         decided_at: When.
         why: Why, in the steward's words.
-        is_applied: Whether it was taken before the published version was made.
+        state: `applied`; `next_run` if it was taken after the published version was made;
+            `contradicted` if others contradict it, so that it binds nobody.
     """
 
     record_l: str
@@ -84,7 +85,24 @@ class Decision:
     decided_by: str
     decided_at: datetime
     why: str | None
-    is_applied: bool
+    state: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """What waits for a person, in the review queue.
+
+    Attributes:
+        review_id: Its name there.
+        kind: `pair`, `bridge` or `large_cluster`.
+        records: The records that it is about.
+        profiles: Their profiles.
+    """
+
+    review_id: str
+    kind: str
+    records: tuple[str, ...]
+    profiles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ class WeighedPair:
         record_r: The other.
         rule: What brought them together; None if nothing did.
         match_weight: Bits for one person, all alternatives considered; None for a pair that a key
-            joined without weighing.
+            of the sources or a steward joined without weighing.
         match_probability: The same as a probability.
         evidence: Bits with which it counts when two clusters are weighed.
         decision: What became of it in the published version; None if it was never weighed.
@@ -198,6 +216,7 @@ class PairExplanation:
         rules: The blocking rules on which they agree.
         keys: Keys of the sources that say they are one person, in sentences.
         decisions: Steward decisions that concern them.
+        questions: What waits for a person about the two, or their two profiles.
         path: How they came together by way of others, from the one to the other.
         between: Pairs of records of their two profiles, most against first.
         in_favour: Bits of all that is known between the two profiles, where they met; they become
@@ -222,6 +241,7 @@ class PairExplanation:
     rules: tuple[RuleFinding, ...]
     keys: tuple[str, ...]
     decisions: tuple[Decision, ...]
+    questions: tuple[Question, ...]
     path: tuple[WeighedPair, ...]
     between: tuple[WeighedPair, ...]
     in_favour: float | None
@@ -245,6 +265,7 @@ class ProfileExplanation:
         refused: What was kept out, strongest first.
         doubts: Pairs inside the profile that speak against each other, most against first.
         decisions: Steward decisions that concern its records.
+        questions: What waits for a person about it.
         history: What happened to its id: when, event, the other id.
         neighbours: Records of other profiles that nearly joined, for the graph.
         pairs: All pairs around the profile, for the graph.
@@ -261,6 +282,7 @@ class ProfileExplanation:
     refused: tuple[MergeStep, ...]
     doubts: tuple[WeighedPair, ...]
     decisions: tuple[Decision, ...]
+    questions: tuple[Question, ...]
     history: tuple[tuple[datetime, str, str | None], ...]
     neighbours: tuple[RecordFacts, ...]
     pairs: tuple[WeighedPair, ...]

@@ -15,6 +15,7 @@ import duckdb
 from klantbeeld.control import ControlPlane
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation, registry
+from klantbeeld.identity.decisions import DIFFERENT, PASS_THROUGH, SAME
 from klantbeeld.identity.explain.answers import (
     Decision,
     PairExplanation,
@@ -22,10 +23,11 @@ from klantbeeld.identity.explain.answers import (
     Publication,
     WeighedPair,
 )
-from klantbeeld.identity.explain.merging import merge_again
-from klantbeeld.identity.explain.published import PublishedIdentity, StoredPair
+from klantbeeld.identity.explain.merging import Merge, merge_again
+from klantbeeld.identity.explain.published import PublishedIdentity, Surroundings
 from klantbeeld.identity.explain.weighing import Weigher
 from klantbeeld.identity.explain.words import pair_reasons
+from klantbeeld.identity.stage import STEWARD_KEY
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Version, Warehouse
 
@@ -111,11 +113,11 @@ class Explainer:
         profiles = around.profiles
         weigher = self._weigher()
         pairs = weigher.weigh(around.stored, ends)
-        merge = merge_again(around.records, pairs.values(), self.publication.threshold)
         facts = self._known.as_written(around.records, profiles, weigher.set_aside(ends))
         found = weigher.findings(left, right)
         keys = weigher.keys(left, right)
         decisions = self._known.decisions(ends, wanted=ends)
+        merge = self._merge(around, pairs)
         is_together = profiles[left] == profiles[right]
         outcome = _outcome(pairs[ends], decisions, is_together, bool(keys), self.publication)
         explanation = PairExplanation(
@@ -134,12 +136,13 @@ class Explainer:
             rules=weigher.rules(left, right, pairs[ends]),
             keys=keys,
             decisions=decisions,
+            questions=self._known.questions(sorted({profiles[left], profiles[right]})),
             path=merge.path(left, right) if outcome == "through_others" else (),
             between=() if is_together else _between(pairs, profiles, left, right),
             in_favour=None if is_together else merge.in_favour(left, right),
             records=tuple(facts[name] for name in around.records),
             pairs=tuple(pairs.values()),
-            warnings=(*_warnings(around.stored, pairs), *merge.disagreements(profiles, ends)),
+            warnings=_warnings(around, pairs, merge, ends),
         )
         return replace(explanation, reasons=tuple(pair_reasons(explanation)))
 
@@ -161,10 +164,9 @@ class Explainer:
         around = self._known.surroundings(members)
         weigher = self._weigher()
         pairs = weigher.weigh(around.stored)
-        merge = merge_again(around.records, pairs.values(), self.publication.threshold)
         facts = self._known.as_written(around.records, around.profiles, weigher.set_aside(members))
+        merge = self._merge(around, pairs)
         inside = set(members)
-        steps = [step for step in merge.steps if inside & {step.pair.record_l, step.pair.record_r}]
         doubts = [
             pair
             for pair in pairs.values()
@@ -177,18 +179,32 @@ class Explainer:
             status=status,
             resolution=resolution,
             records=tuple(facts[name] for name in members),
-            steps=tuple(step for step in steps if step.is_accepted),
-            refused=tuple(step for step in steps if not step.is_accepted),
+            steps=tuple(
+                step
+                for step in merge.steps
+                if step.is_accepted and {step.pair.record_l, step.pair.record_r} <= inside
+            ),
+            refused=tuple(
+                step
+                for step in merge.steps
+                if not step.is_accepted and {step.pair.record_l, step.pair.record_r} & inside
+            ),
             doubts=tuple(sorted(doubts, key=lambda pair: pair.evidence)),
             decisions=self._known.decisions(members),
+            questions=self._known.questions([profile_id]),
             history=self._known.history(profile_id),
             neighbours=tuple(facts[name] for name in around.records if name not in inside),
             pairs=tuple(pairs.values()),
-            warnings=(
-                *_warnings(around.stored, pairs),
-                *merge.disagreements(around.profiles, members),
-            ),
+            warnings=_warnings(around, pairs, merge, members),
         )
+
+    def _merge(self, around: Surroundings, pairs: Mapping[tuple[str, str], WeighedPair]) -> Merge:
+        apart = [
+            (decision.record_l, decision.record_r)
+            for decision in self._known.decisions(around.records)
+            if decision.verdict == DIFFERENT and decision.state == "applied"
+        ]
+        return merge_again(around.records, pairs.values(), apart, self.publication.threshold)
 
     def _weigher(self) -> Weigher:
         if self._made is None:
@@ -216,18 +232,20 @@ def _outcome(
     has_key: bool,
     publication: Publication,
 ) -> str:
-    verdicts = {decision.verdict for decision in decisions if decision.is_applied}
+    verdicts = {decision.verdict for decision in decisions if decision.state == "applied"}
     if is_together:
-        if "same" in verdicts:
+        if SAME in verdicts or pair.rule == STEWARD_KEY:
             return "decided_same"
         if has_key:
             return "same_key"
         is_enough = pair.match_probability >= publication.join_probability
         return "own_pair" if pair.decision is not None and is_enough else "through_others"
-    if "different" in verdicts:
+    if DIFFERENT in verdicts:
         return "decided_different"
-    if verdicts - {"same"}:
+    if PASS_THROUGH in verdicts:
         return "passed_through"
+    if pair.decision == "held":
+        return "held"
     if pair.decision is None:
         return "never_met"
     if pair.match_probability < publication.join_probability:
@@ -253,18 +271,23 @@ def _between(
 
 
 def _warnings(
-    stored: Mapping[tuple[str, str], StoredPair],
+    around: Surroundings,
     pairs: Mapping[tuple[str, str], WeighedPair],
-) -> list[str]:
-    """Says so if weighing again does not give what was published."""
+    merge: Merge,
+    records: Sequence[str],
+) -> tuple[str, ...]:
+    """Says so if weighing and merging again do not give what was published."""
     off = 0
-    for key, (weight, *_) in stored.items():
+    for key, (weight, *_) in around.stored.items():
         again = pairs[key].match_weight
         off += weight is not None and again is not None and abs(weight - again) > _TOLERANCE
+    # What waits for a person is not as the merge would have it; that is told as a question.
+    is_held = any(pair.decision == "held" for pair in pairs.values())
+    told = [] if is_held else merge.disagreements(around.profiles, records)
     if not off:
-        return []
-    told = (
-        f"{off} of {len(stored)} pairs weigh something else today than when this version was made:"
-        " the settings or the release changed since. The next run links with today's."
+        return tuple(told)
+    changed = (
+        f"{off} of {len(around.stored)} pairs weigh something else today than when this version was"
+        " made: the settings or the release changed since. The next run links with today's."
     )
-    return [told]
+    return (changed, *told)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klantbeeld.identity.explain.answers import RecordFacts, WeighedPair
-from klantbeeld.identity.explain.words import edge_weight
+from klantbeeld.identity.explain.words import edge_weight, joined_without_weighing
 
 Points = NDArray[np.float64]
 
@@ -153,7 +153,7 @@ def _spanning(pairs: Sequence[WeighedPair], place: Mapping[str, int], threshold:
     group = list(range(len(place)))
     chosen = set()
     for pair in sorted(pairs, key=edge_weight, reverse=True):
-        if edge_weight(pair) < threshold or pair.decision == "refused":
+        if edge_weight(pair) < threshold or pair.decision in ("refused", "held"):
             continue
         a, b = group[place[pair.record_l]], group[place[pair.record_r]]
         if a != b:
@@ -187,9 +187,13 @@ def _edge(
 ) -> str:
     (x1, y1), (x2, y2) = start, end
     weight = edge_weight(pair)
-    text = "key" if pair.match_weight is None else f"{pair.match_weight:+.1f}"
+    text = (
+        joined_without_weighing(pair).removeprefix("by ").removeprefix("a ")
+        if pair.match_weight is None
+        else f"{pair.match_weight:+.1f}"
+    )
     told = ", ".join(pair.because)
-    if pair.decision == "refused":
+    if pair.decision in ("refused", "held"):
         kind, width = "refused", 2.5
     elif weight >= threshold:
         kind = "joined" if is_strong else "also"

@@ -11,9 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from klantbeeld.identity.clustering import Step, cluster_records, connected_components
+from klantbeeld.identity.clustering import (
+    Constraints,
+    Step,
+    cluster_records,
+    connected_components,
+)
 from klantbeeld.identity.explain.answers import MergeStep, WeighedPair
 from klantbeeld.identity.explain.words import edge_weight
+from klantbeeld.identity.stage import STEWARD_KEY
 
 _OTHER_PROFILES: Final = (
     "Linked again with today's settings, these records fall into other profiles than the"
@@ -78,16 +84,24 @@ class Merge:
         return [_OTHER_PROFILES]
 
 
-def merge_again(records: Sequence[str], pairs: Collection[WeighedPair], threshold: float) -> Merge:
+def merge_again(
+    records: Sequence[str],
+    pairs: Collection[WeighedPair],
+    apart: Collection[tuple[str, str]],
+    threshold: float,
+) -> Merge:
     """Take the steps of the link stage over some records.
 
     Args:
         records: Record ids, in order.
-        pairs: What is known of them; pairs that the link stage did not weigh are left out.
+        pairs: What is known of them; pairs that the link stage did not weigh are left out, those
+            that a steward put together are put together last.
+        apart: Pairs of records that were decided to be two people.
         threshold: Bits from which a pair joins records.
     """
     number = {name: position for position, name in enumerate(records)}
-    used = [pair for pair in pairs if pair.decision is not None]
+    used = [pair for pair in pairs if pair.decision is not None and pair.rule != STEWARD_KEY]
+    decided = [pair for pair in pairs if pair.rule == STEWARD_KEY]
     left, right = (
         np.array([number[getattr(pair, end)] for pair in used], dtype=np.int64)
         for end in ("record_l", "record_r")
@@ -95,7 +109,16 @@ def merge_again(records: Sequence[str], pairs: Collection[WeighedPair], threshol
     weight = np.array([edge_weight(pair) for pair in used], dtype=np.float64)
     evidence = np.array([pair.evidence for pair in used], dtype=np.float64)
     taken: list[Step] = []
-    clusters = cluster_records(len(records), left, right, weight, evidence, threshold, steps=taken)
+    clusters = cluster_records(
+        len(records),
+        left,
+        right,
+        weight,
+        evidence,
+        threshold,
+        steps=taken,
+        constraints=_constraints(number, decided, apart),
+    )
     joins = weight >= threshold
     component = connected_components(len(records), left[joins], right[joins])
     weighed = {int(component[left[step.edge]]) for step in taken}
@@ -106,25 +129,56 @@ def merge_again(records: Sequence[str], pairs: Collection[WeighedPair], threshol
         for edge in order
         if joins[edge] and int(component[left[edge]]) not in weighed
     ]
-    group = list(range(len(records)))
-    size = dict.fromkeys(group, 1)
+    groups = _Groups(len(records))
     steps = []
     for step in sorted([*taken, *free], key=lambda step: (-weight[step.edge], step.edge)):
-        a, b = group[left[step.edge]], group[right[step.edge]]
-        if a == b:
+        a, b = int(left[step.edge]), int(right[step.edge])
+        if groups.are_one(a, b):
             continue
-        was_weighed = int(component[left[step.edge]]) in weighed
-        steps.append(
-            MergeStep(
-                used[step.edge],
-                size[a] + size[b],
-                step.in_favour if was_weighed else None,
-                step.never_met,
-                step.is_accepted,
-            )
-        )
+        was_weighed = int(component[a]) in weighed
+        size = groups.size(a) + groups.size(b)
+        in_favour = step.in_favour if was_weighed else None
+        steps.append(MergeStep(used[step.edge], size, in_favour, step.never_met, step.is_accepted))
         if step.is_accepted:
-            group = [min(a, b) if name == max(a, b) else name for name in group]
-            size[min(a, b)] = size[a] + size[b]
+            groups.merge(a, b)
+    for pair in decided:
+        a, b = number[pair.record_l], number[pair.record_r]
+        if not groups.are_one(a, b):
+            steps.append(MergeStep(pair, groups.size(a) + groups.size(b), None, 0, True))
+            groups.merge(a, b)
     labels = {name: int(clusters.labels[position]) for name, position in number.items()}
     return Merge(steps, labels)
+
+
+class _Groups:
+    """Groups of a few records, merged one by one."""
+
+    def __init__(self, count: int) -> None:
+        self._group = list(range(count))
+
+    def are_one(self, a: int, b: int) -> bool:
+        return self._group[a] == self._group[b]
+
+    def size(self, a: int) -> int:
+        return self._group.count(self._group[a])
+
+    def merge(self, a: int, b: int) -> None:
+        into, gone = self._group[a], self._group[b]
+        self._group = [into if group == gone else group for group in self._group]
+
+
+def _constraints(
+    number: Mapping[str, int],
+    decided: Sequence[WeighedPair],
+    apart: Collection[tuple[str, str]],
+) -> Constraints | None:
+    """What was decided about these records, as the clustering takes it."""
+    if not decided and not apart:
+        return None
+    ends = np.array(
+        [(number[pair.record_l], number[pair.record_r]) for pair in decided], dtype=np.int64
+    ).reshape(-1, 2)
+    representative = connected_components(len(number), ends[:, 0], ends[:, 1])
+    known = [(number[one], number[other]) for one, other in apart if {one, other} <= number.keys()]
+    parted = representative[np.array(known, dtype=np.int64).reshape(-1, 2)]
+    return Constraints(representative, parted[:, 0], parted[:, 1])

@@ -24,8 +24,11 @@ from klantbeeld.identity.explain.answers import (
 from klantbeeld.identity.explain.graph import draw_graph, source_colours
 from klantbeeld.identity.explain.published import AS_WRITTEN
 from klantbeeld.identity.explain.words import (
+    STATES,
     edge_weight,
+    joined_without_weighing,
     percent,
+    question_in_words,
     rule_in_words,
     steps_in_words,
 )
@@ -250,7 +253,8 @@ def _comparisons(answer: PairExplanation) -> str:
     )
     pair = answer.pair
     if pair.match_weight is None:
-        final = "<p class='final'>A key of the sources joins them; the weight is not needed.</p>"
+        joined = joined_without_weighing(pair)
+        final = f"<p class='final'>They are joined {joined}; the weight is not needed.</p>"
     else:
         final = (
             f"<div class='final'>{_gauge(pair.match_weight, answer.publication.threshold)}"
@@ -287,10 +291,14 @@ def _comparison(found: ComparisonFinding) -> str:
     )
 
 
-def _bar(bits: float | None) -> str:
-    """Bits as a bar from the middle; None is a key, which needs none."""
-    if bits is None:
-        return "<td class='w'><span class='for'>by a key</span></td>"
+def _pair_bar(pair: WeighedPair) -> str:
+    if pair.match_weight is None:
+        return f"<td class='w'><span class='for'>{joined_without_weighing(pair)}</span></td>"
+    return _bar(pair.match_weight)
+
+
+def _bar(bits: float) -> str:
+    """Bits as a bar from the middle."""
     share = min(abs(bits) / _FULL_BAR, 1.0) * 50
     side = f"left:50%;width:{share:.1f}%" if bits >= 0 else f"right:50%;width:{share:.1f}%"
     mood = "for" if bits >= 0 else "against"
@@ -330,7 +338,7 @@ def _pairs_table(
     rows = "".join(
         f"<tr><td class='ends'>{_ends(pair, labels)}</td>"
         f"<td>{escape(', '.join(pair.because))}</td><td>{escape(rule_in_words(pair.rule))}</td>"
-        f"{_bar(pair.evidence if by_evidence else pair.match_weight)}</tr>"
+        f"{_bar(pair.evidence) if by_evidence else _pair_bar(pair)}</tr>"
         for pair in pairs[:_MOST_ROWS]
     )
     counts = "counts for" if by_evidence else "bits"
@@ -346,7 +354,7 @@ def _steps_table(answer: ProfileExplanation, labels: Mapping[str, str]) -> str:
         f"<tr><td class='n'>{place}</td><td class='ends'>{_ends(step.pair, labels)}</td>"
         f"<td>{escape(', '.join(step.pair.because))}"
         f"<small>{escape(sentence)}</small></td>"
-        f"<td>{escape(rule_in_words(step.pair.rule))}</td>{_bar(step.pair.match_weight)}</tr>"
+        f"<td>{escape(rule_in_words(step.pair.rule))}</td>{_pair_bar(step.pair)}</tr>"
         for place, (step, sentence) in enumerate(steps_in_words(answer), start=1)
     )
     return (
@@ -360,7 +368,7 @@ def _refused_table(steps: Sequence[MergeStep], labels: Mapping[str, str]) -> str
     rows = "".join(
         f"<tr><td class='ends'>{_ends(step.pair, labels)}</td>"
         f"<td>{escape(', '.join(step.pair.because))}</td>"
-        f"{_bar(step.pair.match_weight)}{_bar(step.in_favour or 0.0)}</tr>"
+        f"{_pair_bar(step.pair)}{_bar(step.in_favour or 0.0)}</tr>"
         for step in steps[:_MOST_ROWS]
     )
     return (
@@ -421,7 +429,7 @@ def _decisions(decisions: Sequence[Decision], labels: Mapping[str, str]) -> str:
         f"{' – ' + _name(decision.record_r, labels) if decision.record_r else ''}</td>"
         f"<td>{escape(decision.why or '')}</td><td>{escape(decision.decided_by)},"
         f" {decision.decided_at:%Y-%m-%d}"
-        f"{'' if decision.is_applied else '<small>from the next run on</small>'}</td></tr>"
+        f"<small>{STATES[decision.state]}</small></td></tr>"
         for decision in decisions
     )
     return _section(
@@ -446,13 +454,14 @@ def _profile_reasons(answer: ProfileExplanation) -> list[str]:
     if answer.steps:
         weakest = min(answer.steps, key=lambda step: edge_weight(step.pair)).pair
         told.append(
-            "Keys of the sources join all of it."
+            "Keys and decisions join all of it."
             if weakest.match_weight is None
             else f"The weakest step is worth {weakest.match_weight:+.1f} bits"
             f" ({', '.join(weakest.because)})."
         )
     elif len(answer.records) == 1:
         told.append("No other record is near enough to be the same person.")
+    told += [question_in_words(question) for question in answer.questions]
     if answer.doubts:
         told.append(f"{len(answer.doubts)} pairs inside it speak against each other.")
     if answer.refused:
@@ -492,6 +501,6 @@ def _framed(page: str) -> str:
 _LEGEND: Final = (
     "<p class='legend'><span class='joined'>joined them</span>"
     "<span class='also'>agrees</span><span class='against'>speaks against</span>"
-    "<span class='refused'>looks alike, but was refused</span>"
+    "<span class='refused'>looks alike, but was refused or waits</span>"
     "<span class='ground'>one shade: one profile</span></p>"
 )

@@ -14,9 +14,14 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from klantbeeld.control import ControlPlane
-from klantbeeld.control.tables import profile_id_events, profile_records, steward_decisions
+from klantbeeld.control.tables import profile_id_events, profile_records
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.identity.explain.answers import Decision, RecordFacts
+from klantbeeld.identity.decisions import (
+    active_decisions,
+    find_contradictions,
+    read_decisions,
+)
+from klantbeeld.identity.explain.answers import Decision, Question, RecordFacts
 from klantbeeld.records import keyed_hash
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import Version
@@ -246,42 +251,64 @@ class PublishedIdentity:
     def decisions(
         self, records: Sequence[str], wanted: Sequence[str] | None = None
     ) -> tuple[Decision, ...]:
-        """Steward decisions in force.
+        """Steward decisions that are not revoked.
 
         Args:
             records: The records they may concern.
             wanted: Two records; of the decisions on pairs only the one on these two is wanted.
         """
-        table = steward_decisions.c
-        query = (
-            sa.select(steward_decisions)
-            .where(
-                table.revoked_at.is_(None),
-                table.record_id_l.in_(records) | table.record_id_r.in_(records),
-            )
-            .order_by(table.decided_at)
-        )
-        with self._control.read() as connection:
-            rows = connection.execute(query).all()
-        decisions = [
-            Decision(
-                row.record_id_l,
-                row.record_id_r or "",
-                row.verdict,
-                row.decided_by,
-                row.decided_at,
-                row.why,
-                row.decided_at <= self._version.created_at,
-            )
-            for row in rows
-        ]
-        if wanted is None:
-            return tuple(decisions)
-        return tuple(
+        concerned = set(records)
+        found = [
             decision
-            for decision in decisions
-            if decision.verdict not in ("same", "different")
-            or {decision.record_l, decision.record_r} == set(wanted)
+            for decision in read_decisions(self._control)
+            if decision.record_id_l in concerned or decision.record_id_r in concerned
+        ]
+        if wanted is not None:
+            both = set(wanted)
+            found = [
+                decision
+                for decision in found
+                if decision.record_id_r is None
+                or {decision.record_id_l, decision.record_id_r} == both
+            ]
+        if not found:
+            return ()
+        contradicted = {
+            decision_id
+            for contradiction in find_contradictions(active_decisions(self._control))
+            for decision_id in contradiction.decision_ids
+        }
+        return tuple(
+            Decision(
+                decision.record_id_l,
+                decision.record_id_r or "",
+                decision.verdict,
+                decision.decided_by,
+                decision.decided_at,
+                decision.why,
+                "contradicted"
+                if decision.decision_id in contradicted
+                else "applied"
+                if decision.decided_at <= self._version.created_at
+                else "next_run",
+            )
+            for decision in found
+        )
+
+    def questions(self, profiles: Sequence[str]) -> tuple[Question, ...]:
+        """What waits for a person about all of some profiles."""
+        try:
+            rows = self._con.execute(
+                "select review_id, kind, record_ids, profile_ids from identity.review_queue "
+                "where list_has_all(profile_ids, ?) order by review_id",
+                [list(profiles)],
+            ).fetchall()
+        except duckdb.CatalogException:
+            # A version of a release that asked nobody.
+            return ()
+        return tuple(
+            Question(str(review_id), str(kind), tuple(records), tuple(concerned))
+            for review_id, kind, records, concerned in rows
         )
 
     def as_written(

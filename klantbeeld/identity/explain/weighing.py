@@ -18,7 +18,6 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation
 from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
 from klantbeeld.identity.explain.answers import (
-    DETERMINISTIC,
     ComparisonFinding,
     RuleFinding,
     WeighedPair,
@@ -28,6 +27,7 @@ from klantbeeld.identity.explain.words import called
 from klantbeeld.identity.linking import CLOSING_RULE, Scorer, combine_odds
 from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison
 from klantbeeld.identity.registry import ModelVersion
+from klantbeeld.identity.stage import DETERMINISTIC_KEY, STEWARD_KEY
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import Settings
 
@@ -153,7 +153,7 @@ class Weigher:
             probability = _probability(float(row["match_weight"]))
             evidence = float(row["evidence"])
             rule = known[2] if known else None
-            if rule == DETERMINISTIC:
+            if rule in (DETERMINISTIC_KEY, STEWARD_KEY):
                 weight, probability, evidence = None, 1.0, DETERMINISTIC_WEIGHT
             pairs[left, right] = WeighedPair(
                 left,

@@ -8,15 +8,26 @@ from typing import Final
 
 from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
 from klantbeeld.identity.explain.answers import (
-    DETERMINISTIC,
     OUTCOMES,
     MergeStep,
     PairExplanation,
     ProfileExplanation,
+    Question,
     WeighedPair,
 )
 from klantbeeld.identity.linking import CLOSING_RULE, MATCH_KEYS
+from klantbeeld.identity.stage import DETERMINISTIC_KEY, STEWARD_KEY
 
+STATES: Final = {
+    "applied": "applied",
+    "next_run": "after this version was made; the next run applies it",
+    "contradicted": "other decisions contradict it, so that none of them binds",
+}
+_KINDS: Final = {
+    "pair": "whether the two are one person",
+    "bridge": "a weak bridge between two groups; until then each keeps its profile",
+    "large_cluster": "a profile beyond the size that is taken without asking",
+}
 _CALLED: Final = {
     "email": "e-mail address",
     "phone": "phone number",
@@ -33,8 +44,10 @@ def rule_in_words(rule: str | None) -> str:
     """What a blocking rule is called by people."""
     if rule is None:
         return "no rule"
-    if rule == DETERMINISTIC:
+    if rule == DETERMINISTIC_KEY:
         return "a key of the sources"
+    if rule == STEWARD_KEY:
+        return "a decision"
     if rule == MATCH_KEYS[CLOSING_RULE]:
         return "others that link them"
     words = rule.replace("_", " ").lower()
@@ -55,7 +68,7 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
     yield OUTCOMES[outcome]
     if outcome.startswith("decided") or outcome == "passed_through":
         for decision in explanation.decisions:
-            if decision.is_applied:
+            if decision.state == "applied":
                 why = f": {decision.why}" if decision.why else ""
                 yield f"{decision.decided_by}, {decision.decided_at:%Y-%m-%d}{why}"
     yield from explanation.keys
@@ -102,12 +115,26 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
             f" {explanation.in_favour:+.1f} bits; above 0 they would be one."
         )
     for decision in explanation.decisions:
-        if not decision.is_applied:
+        if decision.state != "applied":
             yield (
                 f"{decision.decided_by} decided `{decision.verdict}` on"
-                f" {decision.decided_at:%Y-%m-%d %H:%M}, after this version was made: the next run"
-                " applies it."
+                f" {decision.decided_at:%Y-%m-%d %H:%M}: {STATES[decision.state]}."
             )
+    for question in explanation.questions:
+        yield question_in_words(question)
+
+
+def joined_without_weighing(pair: WeighedPair) -> str:
+    """What joins a pair whose weight does not matter."""
+    return "by decision" if pair.rule == STEWARD_KEY else "by a key"
+
+
+def question_in_words(question: Question) -> str:
+    """What waits for a person, as a sentence."""
+    return (
+        f"Waits for a decision ({question.review_id}, `klantbeeld identity queue`):"
+        f" {_KINDS[question.kind]}."
+    )
 
 
 def bits(weight: float) -> str:
@@ -127,7 +154,9 @@ def percent(probability: float) -> str:
 def steps_in_words(answer: ProfileExplanation) -> Iterator[tuple[MergeStep, str]]:
     """The steps by which a profile was built, each with what it made."""
     for step in answer.steps:
-        if step.in_favour is None:
+        if step.pair.rule == STEWARD_KEY:
+            said = "a steward decided, or the source gave the record another key"
+        elif step.in_favour is None:
             said = "nothing speaks against it"
         elif step.never_met:
             said = (

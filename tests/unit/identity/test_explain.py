@@ -6,7 +6,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ import pytest
 from klantbeeld import identity
 from klantbeeld.cli import main
 from klantbeeld.control import ControlPlane, open_control
-from klantbeeld.control.tables import steward_decisions
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation
 from klantbeeld.identity.clustering import MOST_AGAINST, MOST_FOR, NEVER_MET
+from klantbeeld.identity.decisions import DIFFERENT, PASS_THROUGH, SAME, decide
 from klantbeeld.identity.explain import Explainer, open_explainer
 from klantbeeld.identity.explain.answers import OUTCOMES
 from klantbeeld.identity.explain.page import pair_page, profile_page
@@ -39,6 +39,12 @@ TWIN = {
     "city_std": "amsterdam",
 }
 SWAPPED = "<script>alert('x')</script>"
+NOOR = {
+    "first_name_std": "noor",
+    "last_name_std": "zwanenburg",
+    "birth_date": date(2001, 9, 9),
+    "email_std": "noor@post.example",
+}
 DESKS = {
     "aukje": "adema",
     "bert": "boer",
@@ -75,6 +81,13 @@ CASES: dict[str, dict[str, Any]] = {
         "email_std": "roosmarijn.zet@post.example",
         "mobile_phone_std": "+31691234567",
     },
+    # Two groups of two, each held by a key, and one name between them.
+    "crm:contact:wout": {"first_name_std": "wout", "last_name_std": "kuiperij"},
+    "crm:lead:wout": {"last_name_std": "kuiperij", "linked_record_id": "crm:contact:wout"},
+    "shop:customer:wout": {"first_name_std": "wout", "last_name_std": "kuiperij"},
+    "pos:member:wout": {"first_name_std": "wout", "linked_record_id": "shop:customer:wout"},
+    "crm:contact:noor": NOOR,
+    "shop:customer:noor": NOOR,
     "crm:lead:tim": {"full_name_std": "t waterman", "linked_record_id": "crm:contact:bas"},
     **{
         f"crm:contact:desk{number}": {
@@ -85,6 +98,13 @@ CASES: dict[str, dict[str, Any]] = {
         for number, (first_name, last_name) in enumerate(DESKS.items())
     },
 }
+
+
+DECIDED = (
+    (SAME, "crm:contact:desk5", "crm:contact:desk6"),
+    (DIFFERENT, "crm:contact:noor", "shop:customer:noor"),
+    (PASS_THROUGH, "crm:contact:desk7", None),
+)
 
 
 @dataclass
@@ -102,7 +122,8 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    settings = load_settings(home=tmp_path_factory.mktemp("explain") / "home")
+    folder = tmp_path_factory.mktemp("explain")
+    settings = load_settings(home=folder / "home", identity={"review_probability": 0.99})
     control = open_control(settings)
     warehouse = Warehouse(settings, control)
     mailbox = f"newsletter:subscriber:{keyed_hash('tim@post.example', settings.home_key())}"
@@ -135,6 +156,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
                 city_std as city, null::varchar as loyalty_number
             from {preparation.INPUT_TABLE}
         """, {"swapped": SWAPPED})  # fmt: skip
+        for verdict, one, other in DECIDED:
+            decide(control, verdict, [(one, other)], by="steward", why="they said so")
         identity.link(con, settings, control, "run")
         # As if two profiles had been merged in an earlier run.
         con.execute("""
@@ -146,7 +169,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         """)
         refused = con.execute(
             "select record_id_l, record_id_r from identity.pairs where decision = 'refused' "
-            "order by all limit 3"
+            "and record_id_l like '%:person:%' order by all limit 3"
         ).fetchall()
         pending = identity.read_pending_profile_ids(con)
     warehouse.publish(
@@ -265,33 +288,34 @@ def test_every_id_ever_issued_leads_to_the_profile_of_today(explainer: Explainer
     assert answer.resolution[-1] == f"P0000000000OLD is {answer.profile_id} today."
 
 
-def test_decisions_are_told_with_whether_they_are_applied(home: Home, explainer: Explainer) -> None:
-    decision = {
-        "record_id_l": "crm:contact:bas",
-        "record_id_r": "crm:contact:tim",
-        "verdict": "different",
-        "action_id": "1",
-        "decided_by": "steward",
-    }
-    with home.control.begin() as connection:
-        connection.execute(
-            steward_decisions.insert(),
-            [
-                decision | {"decision_id": "1", "decided_at": AS_OF - timedelta(days=9)},
-                decision
-                | {"decision_id": "2", "verdict": "same", "why": "it is a nickname"}
-                | {"decided_at": datetime.now(UTC) + timedelta(days=1)},
-            ],
-        )
-    try:
-        answer = explainer.why("crm:contact:tim", "crm:contact:bas")
-        assert answer.outcome == "decided_different"
-        assert [decision.is_applied for decision in answer.decisions] == [True, False]
-        assert "the next run" in answer.reasons[-1]
-        assert len(explainer.how("crm:contact:bas").decisions) == 2
-    finally:
-        with home.control.begin() as connection:
-            connection.execute(steward_decisions.delete())
+def test_decisions_are_told_with_what_they_do(home: Home, explainer: Explainer) -> None:
+    same = explainer.why("crm:contact:desk5", "crm:contact:desk6")
+    assert (same.outcome, same.is_together) == ("decided_same", True)
+    assert "steward" in same.reasons[1]
+    assert explainer.how("crm:contact:desk5").steps[-1].pair.rule == "STEWARD"
+    different = explainer.why("crm:contact:noor", "shop:customer:noor")
+    assert (different.outcome, different.is_together) == ("decided_different", False)
+    assert different.pair.match_probability > 0.99
+    assert different.warnings == ()
+    hidden = explainer.why("crm:contact:desk7", "crm:contact:desk8")
+    assert hidden.outcome == "passed_through"
+
+    decide(home.control, SAME, [("crm:contact:bas", "crm:contact:tim")], by="ann", why="a nickname")
+    later = explainer.why("crm:contact:tim", "crm:contact:bas")
+    assert [decision.state for decision in later.decisions] == ["next_run"]
+    assert later.outcome in {"below_threshold", "refused"}
+    assert "the next run applies it" in later.reasons[-1]
+    assert len(explainer.how("crm:contact:bas").decisions) == 1
+
+
+def test_what_waits_for_a_person_is_told(home: Home, explainer: Explainer) -> None:
+    answer = explainer.why("crm:contact:wout", "shop:customer:wout")
+    assert (answer.outcome, answer.is_together) == ("held", False)
+    bridge = next(question for question in answer.questions if question.kind == "bridge")
+    assert set(bridge.records) == {"crm:contact:wout", "shop:customer:wout"}
+    assert answer.warnings == ()
+    assert any("Waits for a decision" in reason for reason in answer.reasons)
+    assert explainer.how(answer.record_l.profile_id).questions
 
 
 def test_a_record_is_found_by_its_key_and_by_an_address(home: Home, explainer: Explainer) -> None:
