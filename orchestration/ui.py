@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **os.environ,
             "KLANTBEELD_HOME": str(settings.paths.home),
             "DAGSTER_HOME": str(prepare_dagster_home(settings)),
+            # What it recommends instead is a command line for projects that it laid out itself.
+            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
         }
     except KlantbeeldError as error:
         sys.stderr.write(f"klantbeeld: {error}\n")
