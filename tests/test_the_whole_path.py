@@ -17,9 +17,12 @@ from typing import Any
 import duckdb
 import pytest
 import requests
+import sqlalchemy as sa
 
 from demo import world
 from klantbeeld.control import open_control
+from klantbeeld.identity import ID_SPACES
+from klantbeeld.identity.id_spaces import IdSpace
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
 
@@ -83,6 +86,19 @@ class Place:
         try:
             with Warehouse(self.settings, control).read() as connection:
                 return _rows(connection, "activation.sync_crm__customer_profiles", "contact_id")
+        finally:
+            control.close()
+
+    def ids(self, space: IdSpace) -> tuple[set[str], set[str]]:
+        """The ids of one kind that the current version has, and those that are official."""
+        control = open_control(self.settings)
+        try:
+            with Warehouse(self.settings, control).read() as connection:
+                query = f"select {space.id_column} from identity.{space.members_table}"
+                published = {str(name) for (name,) in connection.execute(query).fetchall()}
+            with control.read() as connection:
+                members = sa.select(space.ledger.members.c.profile_id)
+                return published, set(connection.scalars(members))
         finally:
             control.close()
 
@@ -162,3 +178,6 @@ def test_the_whole_path(place: Place) -> None:
         if k in now_wanted and wanted[k]["profile_id"] == now_wanted[k]["profile_id"]
     ]
     assert len(same) > 0.95 * len(wanted)
+    for space in ID_SPACES:
+        published, official = place.ids(space)
+        assert published == official != set(), space.name

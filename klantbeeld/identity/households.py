@@ -94,13 +94,13 @@ def form_households(
         KlantbeeldError: The linkage records or their profiles are missing.
     """
     started = time.monotonic()
+    digest = _input_digest(con)
+    kept = read_kept(con, HOUSEHOLDS, digest, identity_state(control, HOUSEHOLDS))
+    if kept is not None:
+        return _report_of(kept)
     own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
     try:
         read_residents(con, own)
-        digest = _digest(own)
-        kept = read_kept(con, HOUSEHOLDS, digest, identity_state(control, HOUSEHOLDS))
-        if kept is not None:
-            return _report_of(kept)
         labels = cluster_residents(own)
         together = np.bincount(labels, minlength=len(labels))[labels] > 1 if len(labels) else labels
         profiles = own.execute("select profile_id from residents order by id").to_arrow_table()
@@ -142,20 +142,15 @@ def read_residents(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnectio
     Makes in `own` the tables `residents` (id, profile_id, address, home_record_id, home_known_at)
     and `signs` (id, kind, value), the latter for addresses of more than one profile.
     """
+    con.execute(_PROFILE_ADDRESSES)
     try:
-        con.execute(_PROFILE_ADDRESSES)
         own.register("given", con.execute(_RESIDENTS).to_arrow_table())
         own.execute("create or replace table residents as from given order by id")
         own.register("given", con.execute(_SIGNS).to_arrow_table())
         own.execute("create or replace table signs as from given")
         own.unregister("given")
-    except (duckdb.CatalogException, duckdb.BinderException) as error:
-        raise KlantbeeldError(
-            f"where profiles live cannot be read: {str(error).splitlines()[0]}",
-            "Run the link stage first: klantbeeld run.",
-        ) from None
     finally:
-        con.execute("drop table if exists temp.profile_addresses")
+        con.execute("drop table temp.profile_addresses")
 
 
 def cluster_residents(own: duckdb.DuckDBPyConnection) -> Ints:
@@ -178,16 +173,20 @@ def cluster_residents(own: duckdb.DuckDBPyConnection) -> Ints:
     return connected_components(_count(own, "select count(*) from residents"), left, right)
 
 
-def _digest(own: duckdb.DuckDBPyConnection) -> str:
-    found = [
-        own.execute(
-            f"select {DIGEST} from (select hash({columns})::hugeint as digest from {table})"
-        ).fetchone()
-        for table, columns in (
-            ("residents", "id, profile_id, address, home_record_id, home_known_at"),
-            ("signs", "id, kind, value"),
-        )
-    ]
+def _input_digest(con: duckdb.DuckDBPyConnection) -> str:
+    """A digest of all that the outcome depends on but the official ids; in any row order."""
+    try:
+        found = [
+            con.execute(
+                f"select {DIGEST} from (select hash({columns})::hugeint as digest from {table})"
+            ).fetchone()
+            for table, columns in _INPUT.items()
+        ]
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise KlantbeeldError(
+            f"where profiles live cannot be read: {str(error).splitlines()[0]}",
+            "Run the link stage first: klantbeeld run.",
+        ) from None
     return ":".join([str(METHOD), *(str(row[0]) for row in found if row)])
 
 
@@ -200,6 +199,19 @@ def _count(own: duckdb.DuckDBPyConnection, sql: str) -> int:
     row = own.execute(sql).fetchone()
     return int(row[0]) if row else 0
 
+
+_PLACE: Final = (
+    "record_id, country_code, postal_code_std, street_std, house_number_std, "
+    "house_number_suffix_std, city_std"
+)
+_INPUT: Final = {
+    "identity.profile_records": "record_id, profile_id",
+    "intermediate.int_linkage_records": (
+        f"{_PLACE}, last_name_std, maiden_name_std, phone_std, mobile_phone_std, email_std, "
+        "company_record_id, updated_at"
+    ),
+    "intermediate.int_linkage_companies": _PLACE,
+}
 
 _ADDRESS: Final = """
     country_code || '|' || coalesce(
