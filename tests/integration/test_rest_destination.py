@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from klantbeeld.activation.destinations import InspectableDestination
 from klantbeeld.errors import KlantbeeldError, SettingsError
-from klantbeeld.http import AuthenticationFailed, StatusError
+from klantbeeld.http import AuthenticationFailed, HttpError, StatusError
 from tests.fixtures import destinations as fixture
 from tests.fixtures.destinations import (
     DAMAGES,
@@ -408,6 +409,45 @@ def test_one_bad_row_in_a_batch_that_is_refused_whole_is_found(tmp_path: Path) -
     service.close()
     assert (report.acknowledged, report.rejected) == (6, 1)
     assert set(held) == {f"c{n}" for n in range(7)} - {"c4"}
+
+
+# ---- lists -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["cursor", "address"])
+def test_rows_are_listed_page_by_page_in_terms_that_compare(tmp_path: Path, way: str) -> None:
+    held = [{"id": f"c{n}", "fields": {"points": f"{n}.50", "city": None}} for n in range(5)]
+
+    def application(asked: Asked) -> Told:
+        start = int(asked.query.get("after", ["0"])[0])
+        following: Any = start + 2 if start + 2 < len(held) else None
+        if following and way == "address":
+            following = f"http://{asked.headers['host']}{asked.path}?after={following}"
+        return Told(200, {"rows": held[start : start + 2], "page": {"next": following}})
+
+    service = Service(application)
+    listing = {
+        "path": "customers",
+        "query": {"after": "{cursor}", "size": "2"},
+        "rows": "rows",
+        "key": "id",
+        "values": "fields",
+        "next": "page.next",
+    }
+    destination = opened(tmp_path, section(service, UPSERT | {"list": listing}), COLUMNS)
+    destination.check({})
+    assert isinstance(destination, InspectableDestination)
+    pages = list(destination.read_all(["points"]))
+    assert [list(page) for page in pages] == [["c0", "c1"], ["c2", "c3"], ["c4"]]
+    sent = destination.comparable(destination.encode("c1", "create", {"points": Decimal("1.5")}))
+    assert sent.items() <= destination.comparable(pages[0]["c1"]).items()
+    service.application = lambda _: Told(200, {"rows": [], "page": {"next": "2"}})
+    with pytest.raises(HttpError, match="the same page again"):
+        list(destination.read_all([]))
+    assert not isinstance(
+        opened(tmp_path, section(service, UPSERT), COLUMNS), InspectableDestination
+    )
+    service.close()
 
 
 # ---- settings ----------------------------------------------------------------------------------

@@ -13,16 +13,17 @@ with its type; elsewhere its text is filled in, percent-encoded in a path:
 
 `{key}` the row's key · `{id}` the system's own id, as `find` gave it · `{op_id}` the operation's
 id, the same however often it is sent · `{values}` the values to write, an object · `{row}` the same
-with the key · `{rows}` all rows of a batch · any other name: that column's value. A member whose
-column is not part of the operation is left out.
+with the key · `{rows}` all rows of a batch · `{cursor}` what leads to the next page of a list · any
+other name: that column's value. A member whose column is not part of the operation is left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -56,7 +57,7 @@ from klantbeeld.http import (
 from klantbeeld.settings import Settings
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_OWN = frozenset({"key", "id", "op_id", "values", "row", "rows"})
+_OWN = frozenset({"key", "id", "op_id", "values", "row", "rows", "cursor"})
 
 
 class _Section(BaseModel):
@@ -141,6 +142,23 @@ class Find(Request):
     values: str = ""
 
 
+class Listing(Request):
+    """How all rows are listed, page by page.
+
+    Attributes:
+        rows: Path of the rows in the answer.
+        key: Path of the key in a row.
+        values: Path of the values in a row.
+        next: Path of what leads to the next page: its address, or what `{cursor}` stands for.
+    """
+
+    method: Literal["GET", "POST"] = "GET"
+    rows: str
+    key: str
+    values: str = ""
+    next: str | None = None
+
+
 class Batch(Request):
     """Many rows in one request, answered one by one.
 
@@ -173,6 +191,7 @@ class Entity(_Section):
     create: Request | None = None
     update: Request | None = None
     delete: Request | None = None
+    listing: Listing | None = Field(None, alias="list")
     whole_rows: bool = Field(False, description="a change is sent with all columns, for PUT")
 
     @model_validator(mode="after")
@@ -235,6 +254,9 @@ class Rest:
         if isinstance(own.auth, Basic):
             self._http.auth = (own.auth.user, own.auth.password.get_secret_value())
         self.traffic = self._http.traffic
+        if entity.listing is not None:
+            # Only an API that can list its rows makes this an `InspectableDestination`.
+            self.read_all = partial(self._read_all, entity.listing)
 
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the templates with the sync; see `RecordDestination.check`."""
@@ -334,7 +356,11 @@ class Rest:
         return self._http.request(
             request.method,
             self._base + path.lstrip("/"),
-            params={name: str(_filled(value, known)) for name, value in request.query.items()},
+            params={
+                name: str(_filled(value, known))
+                for name, value in request.query.items()
+                if not _is_absent(value, known)
+            },
             headers={name: str(_filled(value, known)) for name, value in request.headers.items()},
             json=body,
         )
@@ -401,6 +427,43 @@ class Rest:
             if _is_key(dig(row, find.key), key):
                 return cast(dict[str, Any], row)
         return None
+
+    def _read_all(
+        self, listing: Listing, columns: Iterable[str]
+    ) -> Iterator[dict[str, dict[str, Any]]]:
+        """Every row, in pages; see `InspectableDestination.read_all`."""
+        response = self._ask(listing, {})
+        seen: set[str] = set()
+        while True:
+            response.raise_for_status()
+            body = needed_document(response)
+            page = {}
+            rows = dig(body, listing.rows)
+            for row in rows if isinstance(rows, list) else ():
+                key, values = dig(row, listing.key), dig(row, listing.values)
+                if isinstance(key, str | int) and isinstance(values, dict):
+                    page[str(key)] = values
+            yield page
+            following = dig(body, listing.next) if listing.next is not None else None
+            if following in (None, ""):
+                return
+            if str(following) in seen:
+                raise HttpError(
+                    f"{urlsplit(self._base).hostname} gives the same page again and again.",
+                    hint="Correct `next` of its list request in the settings.",
+                )
+            seen.add(str(following))
+            if str(following).startswith(("http://", "https://")):
+                response = self._http.get(str(following))
+            else:
+                response = self._ask(listing, {"cursor": following})
+
+    def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
+        """Values as texts by column; see `InspectableDestination.comparable`."""
+        return {
+            column: str(value) if column == self._spec.key_column else comparable_text(value)
+            for column, value in values.items()
+        }
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether the system holds what was sent; see `RecordDestination.holds`."""

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
-from klantbeeld.activation.destinations import open_files, open_records
+from klantbeeld.activation.destinations import (
+    FILES,
+    RECORDS,
+    InspectableDestination,
+    open_files,
+    open_records,
+)
 from klantbeeld.activation.destinations.answers import comparable_text, plain
-from klantbeeld.activation.specs import SyncSpec
+from klantbeeld.activation.specs import AudienceSpec, SyncSpec
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.settings import Settings, load_settings
 
@@ -103,3 +113,56 @@ def test_the_same_value_in_another_spelling_is_the_same(sent: Any, there: Any) -
 )
 def test_what_only_looks_alike_is_not_the_same(one: Any, other: Any) -> None:
     assert comparable_text(one) != comparable_text(other)
+
+
+# ---- what the documentation shows --------------------------------------------------------------
+
+SECRETS: dict[str, dict[str, Any]] = {
+    "crm": {"client_secret": "geheim"},
+    "loyalty": {"auth": {"token": "geheim"}},
+    "print_house": {"kind": "files", "environment": "production", "sftp": {"password": "geheim"}},
+    "advertising": {
+        "kind": "hashed_audience",
+        "environment": "production",
+        "s3": {"secret_access_key": "geheim"},
+    },
+}
+
+
+def documented() -> dict[str, dict[str, Any]]:
+    """The destinations that docs/destinations.md shows, with their secrets."""
+    page = Path(__file__).parents[3] / "docs" / "destinations.md"
+    found: dict[str, dict[str, Any]] = {}
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.S):
+        found |= tomllib.loads(block).get("destinations", {})
+    for name, secrets in SECRETS.items():
+        for key, value in secrets.items():
+            there = found[name].get(key)
+            found[name][key] = there | value if isinstance(there, dict) else value
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    found["print_house"]["sftp"]["host_keys"] = [key]
+    return found
+
+
+@pytest.mark.parametrize("entity", ["members", "cards", "points"])
+def test_the_documented_descriptions_of_an_api_hold(tmp_path: Path, entity: str) -> None:
+    shown = documented()
+    settings = load_settings(home=tmp_path, environment="production", destinations=shown)
+    keep = replace(SPEC, destination="loyalty", entity=entity, on_leave="keep")
+    destination = open_records(settings, keep)
+    destination.check({"id": "VARCHAR", "city": "VARCHAR"})
+    assert isinstance(destination, InspectableDestination) == (entity == "members")
+
+
+@pytest.mark.parametrize("name", ["newsletter", "print_house", "advertising"])
+def test_the_documented_places_hold(tmp_path: Path, name: str) -> None:
+    settings = load_settings(home=tmp_path, environment="production", destinations=documented())
+    columns = ("email",)
+    spec = AudienceSpec("a", "activation.a", name, "email", "commercial", "us", columns)
+    columns_of, _ = open_files(settings, spec).select(spec, {"email": "VARCHAR"})
+    assert len(columns_of) == 1
+
+
+def test_every_kind_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "destinations.md").read_text()
+    assert [kind for kind in (*RECORDS, *FILES) if f"| `{kind}` |" not in page] == []
