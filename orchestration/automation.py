@@ -2,9 +2,10 @@
 
 Belongs here: selections and moments. Does not: any work.
 
-`full_job` builds everything; `incremental_job` loads, and builds only what has a reason;
-`load_job`, `build_job` and `send_job` are its three parts, which the command line runs one after
-the other, so that a run with nothing to do never pays for the imports of the parts it skips.
+`full_job` builds and links everything, `reconciliation_job` also freezes the values of the linkage
+model anew; `incremental_job` loads, and builds and links only what has a reason; `load_job`,
+`build_job` and `send_job` are its three parts, which the command line runs one after the other, so
+that a run with nothing to do never pays for the imports of the parts it skips.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from klantbeeld.control import open_control
 from klantbeeld.settings import load_settings
 from klantbeeld.warehouse import Warehouse
 from klantbeeld.warehouse.lock import lock_holder
+from orchestration.assets.link import LINK_TAG
 from orchestration.assets.publish import PUBLISHED_VERSION
 from orchestration.assets.send import waiting_sends
 from orchestration.assets.training import CANDIDATE_MODEL, CURRENT_MODEL
@@ -44,8 +46,18 @@ def build_jobs(
         dg.define_asset_job(
             "full_job",
             selection=everything,
-            tags={BUILD_TAG: "always"},
-            description="Load every source, build everything, publish and send.",
+            tags={BUILD_TAG: "always", LINK_TAG: "all"},
+            description="Load every source, build and link everything, publish and send.",
+        ),
+        dg.define_asset_job(
+            "reconciliation_job",
+            selection=everything,
+            tags={BUILD_TAG: "always", LINK_TAG: "reconcile"},
+            description=(
+                "As the full job, with the values of the linkage model frozen anew: what "
+                "identifies nobody, what is frequent. If that would move too many records to "
+                "other profiles, the values wait to be promoted."
+            ),
         ),
         dg.define_asset_job(
             "incremental_job",
@@ -94,6 +106,12 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
         _schedule("incremental_schedule", "incremental_job", "7 * * * *", "Every hour."),
         _schedule(
             "full_schedule", "full_job", "30 2 * * *", "Every night, after the day's last file."
+        ),
+        _schedule(
+            "reconciliation_schedule",
+            "reconciliation_job",
+            "30 3 * * 0",
+            "Every Sunday, after the nightly run.",
         ),
         _schedule(
             "training_schedule", "training_job", "0 5 * * 0", "Every Sunday, when it is quiet."

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 _KEPT_DAYS = 30
 # A few per run, so that no run pays for a long history at once.
 _FORGOTTEN_AT_ONCE = 20
-_REGULAR_JOBS = ("load_job", "build_job", "send_job", "incremental_job", "full_job")
+_REGULAR_JOBS = (
+    "load_job",
+    "build_job",
+    "send_job",
+    "incremental_job",
+    "full_job",
+    "reconciliation_job",
+)
 
 # Dagster reads dagster.yaml from DAGSTER_HOME only, so it is generated rather than kept in the
 # repository. Storage is Dagster's default, SQLite files in this folder.

@@ -1,4 +1,4 @@
-"""The pipeline from the command line: `python -m orchestration.run --job incremental|full`.
+"""The pipeline from the command line: `python -m orchestration.run --job JOB`.
 
 Belongs here: which parts a run has, what a person sees of them, and the exit code. Does not: the
 parts.
@@ -37,6 +37,7 @@ from orchestration.progress import Progress, recording
 if TYPE_CHECKING:
     import dagster as dg
 
+_JOBS: Final = ("incremental", "full", "reconciliation", "training")
 _STOPPED: Final = "stopped; start the run again, it converges"
 
 
@@ -79,7 +80,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m orchestration.run", description=__doc__)
-    parser.add_argument("--job", choices=["incremental", "full", "training"], default="incremental")
+    parser.add_argument("--job", choices=_JOBS, default="incremental")
     parser.add_argument("--select", metavar="SELECTION", help="only these assets of the job")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the run's figures here")
     return parser.parse_args(arguments)

@@ -13,11 +13,16 @@ from klantbeeld.settings import Settings, load_settings
 
 @click.command()
 @click.option("--full", is_flag=True, help="Build and link everything, also what did not change.")
+@click.option(
+    "--reconcile",
+    is_flag=True,
+    help="As --full, and count anew which values identify nobody and which are frequent.",
+)
 @click.option("--select", metavar="SELECTION", help="Only these assets, such as 'group:staging'.")
 @click.option(
     "--json", "json_file", type=click.Path(), help="Write the run's figures to this file."
 )
-def run(full: bool, select: str | None, json_file: str | None) -> NoReturn:
+def run(full: bool, reconcile: bool, select: str | None, json_file: str | None) -> NoReturn:
     """Run the pipeline: load, build, link, publish, send.
 
     A run with nothing to do ends quickly and writes nothing. A run that was killed is simply
@@ -25,7 +30,8 @@ def run(full: bool, select: str | None, json_file: str | None) -> NoReturn:
     """
     settings = load_settings()
     require_sources(settings)
-    arguments = ["--job", "full" if full else "incremental"]
+    job = "reconciliation" if reconcile else "full" if full else "incremental"
+    arguments = ["--job", job]
     if select:
         arguments += ["--select", select]
     if json_file:

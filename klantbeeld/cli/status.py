@@ -1,6 +1,7 @@
 """`klantbeeld status`: what this home holds, for a person or as JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
@@ -81,10 +82,27 @@ def _profiles(report: StatusReport) -> Iterable[str]:
     yield "Published"
     for text, rows in found:
         yield f"  {text:<14} {rows:>8,}"
+    if report.linkage is not None:
+        yield from _linkage(report.linkage.figures)
     quality = report.linkage.quality if report.linkage else None
     if quality is not None:
         shown = ", ".join(f"{name.replace('_', ' ')} {quality[name]:.3f}" for name in _QUALITY)
         yield f"  match quality against the known truth: {shown}"
+
+
+def _linkage(figures: Mapping[str, Any]) -> Iterable[str]:
+    if "mode" not in figures:
+        return
+    yield (
+        f"  linkage        {figures['mode']}: {figures['scored_records']:,} of "
+        f"{figures['records']:,} records scored, {figures['moved_records']:,} moved to another "
+        f"profile, model {figures['model_version']}"
+    )
+    if figures["waiting_version"]:
+        yield (
+            f"  {figures['waiting_version']} waits: it would move too many records; "
+            f"`klantbeeld identity promote {figures['waiting_version']}`"
+        )
 
 
 def _audiences(report: StatusReport) -> Iterable[str]:

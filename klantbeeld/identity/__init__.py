@@ -9,8 +9,9 @@ profile ids -> identity.profile_records, pairs, suppressed_values, profile_id_ch
 current_profile_ids, linkage_report. Companies and households have tables of the same kind.
 
 Files, in the order of work: preparation, suppression, blocking, model, linking, clustering,
-profile_ids (with id_spaces), stage; then companies and households (with entities); beside them
-fitting, training, registry (models) and evaluation, truth, charts (figures).
+incremental, profile_ids (with id_spaces), stage; then companies and households (with entities);
+beside them decisions, aliases, constraints, membership and review (what stewards decide), fitting,
+training, registry and frozen (model versions) and evaluation, truth, charts (figures).
 """
 
 from importlib import import_module
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         read_pending_profile_ids,
     )
     from klantbeeld.identity.registry import promote
-    from klantbeeld.identity.stage import LinkReport, link
+    from klantbeeld.identity.stage import How, LinkReport, link
     from klantbeeld.identity.training import TrainingReport, train
     from klantbeeld.identity.truth import evaluate
 
@@ -36,6 +37,7 @@ __all__ = [
     "ID_SPACES",
     "CompanyReport",
     "HouseholdReport",
+    "How",
     "LinkReport",
     "PendingProfileIds",
     "Quality",
@@ -54,6 +56,7 @@ __all__ = [
 _WHERE = {
     "CompanyReport": "companies.CompanyReport",
     "HouseholdReport": "households.HouseholdReport",
+    "How": "stage.How",
     "ID_SPACES": "id_spaces.ID_SPACES",
     "LinkReport": "stage.LinkReport",
     "PendingProfileIds": "profile_ids.PendingProfileIds",

@@ -1,6 +1,7 @@
 """Who meets whom: `people -> candidate_pairs`, under a budget of pairs for every rule.
 
-Here: making candidate pairs from the named rules of `model`. Not here: weighing them (`linking`).
+Here: making candidate pairs from the named rules of `model`, of all records or of those that
+changed. Not here: weighing them (`linking`).
 
 A rule whose pairs exceed its budget is not dropped: its largest blocks are, as they say least and
 cost most (a common name, a default date, a prefix such as "van"). Rules marked extra are used while
@@ -129,6 +130,102 @@ def _add_pairs(
             on known.id_l = blocks_l.id and known.id_r = blocks_r.id
     """).fetchone()
     return RuleCost(rule.name, int(inserted[0]) if inserted else 0, left_out, used, largest)
+
+
+def make_candidate_pairs_of_changes(
+    con: duckdb.DuckDBPyConnection, largest_blocks: Mapping[str, int]
+) -> None:
+    """Make `candidate_pairs` of the records that met others than before, and `touched` (id).
+
+    The pairs are those that `make_candidate_pairs` would make with at least one end in `touched`:
+    the records of `changed`, and all records of a block that came to be within the largest size
+    allowed, or beyond it, because of them. No other pair can be a candidate now and not before, or
+    by another rule.
+
+    Args:
+        con: The linkage's own engine, with `people`, `changed` (id: the new and the changed ones,
+            and others whose pairs are wanted) and `former` (the changed and the deleted, as they
+            were in `people`). Who is only in `changed` as its pairs are wanted is in `former` too.
+        largest_blocks: Per rule the records in the largest block it may use.
+    """
+    con.execute("create or replace table found_pairs (id_l bigint, id_r bigint, rule utinyint)")
+    con.execute("create or replace table touched as from changed")
+    con.execute("create or replace table crossed (id bigint)")
+    rules = [
+        (number, rule, largest_blocks[rule.name])
+        for number, rule in enumerate(BLOCKING_RULES)
+        if largest_blocks.get(rule.name, 0) > 1
+    ]
+    for number, rule, largest in rules:
+        _add_pairs_of(con, rule, number, largest, arrived="changed", left="former")
+        con.execute(f"""
+            insert into crossed
+            select id from near
+            where (size <= {largest}) <> (former_size <= {largest})
+        """)
+    con.execute("""
+        create or replace table crossed as
+        select distinct id from crossed anti join changed using (id)
+    """)
+    if con.execute("select 1 from crossed limit 1").fetchone():
+        con.execute("insert into touched from crossed")
+        for number, rule, largest in rules:
+            _add_pairs_of(con, rule, number, largest, arrived="crossed", left=None)
+    con.execute("""
+        create or replace table candidate_pairs as
+        select id_l, id_r, min(rule) as rule from found_pairs group by id_l, id_r
+    """)
+    for name in ("found_pairs", "crossed", "near"):
+        con.execute(f"drop table if exists {name}")
+
+
+def _add_pairs_of(
+    con: duckdb.DuckDBPyConnection,
+    rule: BlockingRule,
+    number: int,
+    largest: int,
+    *,
+    arrived: str,
+    left: str | None,
+) -> None:
+    """Add one rule's pairs of some records; leaves `near`, all records of their blocks."""
+    present = " and ".join(f"({key}) is not null" for key in rule.keys)
+    placed = f"select hash({', '.join(rule.keys)}) as block"
+    gone = f"union all {placed}, 0 as came, 1 as went from {left} where {present}" if left else ""
+    con.execute(f"""
+        create or replace table near as
+        with moves as (
+            {placed}, 1 as came, 0 as went
+            from people semi join {arrived} on {arrived}.id = people.id
+            where {present}
+            {gone}
+        ),
+        seen as (
+            select block, sum(came)::bigint as came, sum(went)::bigint as went
+            from moves group by block
+        ),
+        placed as (
+            select id, hash({", ".join(rule.keys)}) as block from people where {present}
+        )
+        select
+            placed.id,
+            placed.block,
+            count(*) over (partition by placed.block) as size,
+            size - seen.came + seen.went as former_size,
+            {arrived}.id is not null as is_arrived
+        from placed
+        inner join seen on seen.block = placed.block
+        left join {arrived} on {arrived}.id = placed.id
+    """)
+    con.execute(f"""
+        insert into found_pairs
+        select
+            least(arrived.id, others.id), greatest(arrived.id, others.id), {number}
+        from (from near where is_arrived and size between 2 and {largest}) as arrived
+        inner join near as others
+            on others.block = arrived.block
+            and (others.id > arrived.id or (others.id < arrived.id and not others.is_arrived))
+    """)
 
 
 def blocks_sql(rule: BlockingRule, people: str = "people") -> str:

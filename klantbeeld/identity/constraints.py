@@ -19,6 +19,7 @@ from klantbeeld.control.tables import record_aliases, steward_decisions
 from klantbeeld.identity.aliases import read_aliases
 from klantbeeld.identity.clustering import Constraints, Ints, connected_components
 from klantbeeld.identity.decisions import Contradiction, active_decisions, resolve
+from klantbeeld.identity.preparation import STATE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _hide(con: duckdb.DuckDBPyConnection, people: Ints) -> None:
     columns = [
         name
         for name, *_ in con.execute("select * from people limit 0").description or ()
-        if name not in {"id", "record_id", "source"}
+        if name not in {"id", "record_id", "source", *STATE_COLUMNS}
     ]
     con.register("hidden", pa.table({"id": people}))
     con.execute(

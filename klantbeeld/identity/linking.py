@@ -52,6 +52,7 @@ class Linkage:
 
     Attributes:
         clusters: The partition.
+        components: Per record its connected component, by the smallest record number in it.
         rules: What each blocking rule did.
         pairs: Pairs weighed.
         deterministic_pairs: Pairs that a key of the sources put together.
@@ -60,6 +61,7 @@ class Linkage:
     """
 
     clusters: Clusters
+    components: Ints
     rules: list[RuleCost]
     pairs: int
     deterministic_pairs: int
@@ -96,7 +98,10 @@ class Scorer:
         self._prior_weight = math.log2(prior / (1 - prior))
         self._api = DuckDBAPI(con)
         registered = self._api.register(people, dataset_display_name="records")
-        self.linker = Linker(registered, model.splink_settings(records), log_level="ERROR")
+        # Settings that the model writes need no validation, which is half the cost of a small run.
+        self.linker = Linker(
+            registered, model.splink_settings(records), validate_settings=False, log_level="ERROR"
+        )
         self._registered = 0
         if frequencies is not None:
             for column, table in make_frequency_tables(con, frequencies, people):
@@ -214,7 +219,7 @@ def link_people(
         constraints: What people decided.
     """
     make_deterministic_pairs(con)
-    parted = _part_keys(con, constraints) if constraints is not None else np.empty(0, np.int64)
+    parted = part_keys(con, constraints)
     rules = make_candidate_pairs(
         con, records, largest_blocks=None if frozen is None else frozen.largest_blocks
     )
@@ -234,6 +239,44 @@ def link_people(
     threshold = math.log2(join_probability / (1 - join_probability))
     combine_odds(con, "weighed_pairs", "scored_pairs", prior)
 
+    clusters, components = close_and_cluster(
+        con, scorer, records, threshold, prior, constraints, parted
+    )
+    return Linkage(
+        clusters,
+        components,
+        rules,
+        _count(con, "scored_pairs"),
+        _count(con, "deterministic_pairs"),
+        matches_per_record,
+        frequencies,
+    )
+
+
+def close_and_cluster(
+    con: duckdb.DuckDBPyConnection,
+    scorer: Scorer,
+    records: int,
+    threshold: float,
+    prior: float,
+    constraints: Constraints | None,
+    parted: Ints,
+) -> tuple[Clusters, Ints]:
+    """Cluster by `scored_pairs` and `deterministic_pairs`, once what closes components is weighed.
+
+    Args:
+        con: The linkage's own engine; the closing pairs are added to `scored_pairs`.
+        scorer: For the closing pairs.
+        records: The number of records.
+        threshold: Bits from which a pair joins records.
+        prior: The probability that two records drawn at random are of the same person.
+        constraints: What people decided.
+        parted: As `part_keys` gave it.
+
+    Returns:
+        The clusters, and per record its connected component, what was decided to be together
+        included: the smallest record number in it.
+    """
     left, right, weight, evidence = _read_pairs(con)
     sure_left, sure_right = _read_deterministic(con)
     joins = weight >= threshold
@@ -248,7 +291,7 @@ def link_people(
         con.execute("insert into scored_pairs from closing_scored")
         con.execute("drop table closing_scored")
         left, right, weight, evidence = _read_pairs(con)
-    con.execute("drop table weighed_pairs")
+    con.execute("drop table if exists weighed_pairs")
 
     # A deterministic pair outweighs what was computed for it.
     key, sure_key = left * records + right, sure_left * records + sure_right
@@ -270,14 +313,14 @@ def link_people(
         threshold,
         constraints=constraints,
     )
-    return Linkage(
-        clusters,
-        rules,
-        _count(con, "scored_pairs"),
-        len(sure_left),
-        matches_per_record,
-        frequencies,
-    )
+    if constraints is not None:
+        everyone = np.arange(records, dtype=np.int64)
+        component = connected_components(
+            records,
+            np.concatenate([everyone, everyone]),
+            np.concatenate([component, constraints.representative]),
+        )
+    return clusters, component
 
 
 def freeze(linkage: Linkage, records: int, suppressed: pa.Table) -> Frozen:
@@ -316,7 +359,7 @@ def make_deterministic_pairs(con: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-def _part_keys(con: duckdb.DuckDBPyConnection, constraints: Constraints) -> Ints:
+def part_keys(con: duckdb.DuckDBPyConnection, constraints: Constraints | None) -> Ints:
     """Complete `deterministic_pairs` for keys of records that were decided to be two people.
 
     A key's pairs all meet in its first record; if that one is set apart from the others, they would
@@ -325,6 +368,8 @@ def _part_keys(con: duckdb.DuckDBPyConnection, constraints: Constraints) -> Ints
     Returns:
         The pairs added and completed, as `id_l * records + id_r`.
     """
+    if constraints is None:
+        return np.empty(0, dtype=np.int64)
     decided = np.unique(np.concatenate([constraints.apart_left, constraints.apart_right]))
     members = np.flatnonzero(np.isin(constraints.representative, decided))
     con.register("parted", pa.table({"id": members}))

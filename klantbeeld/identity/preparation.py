@@ -35,6 +35,8 @@ _TEXT_COLUMNS: Final = (
     "linked_record_id",
 )
 COLUMNS: Final = ("record_id", "source", "birth_date", *_TEXT_COLUMNS)
+# What the link stage keeps with people for the next linkage; nothing is compared by them.
+STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
 
 
 def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
@@ -48,7 +50,7 @@ def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
 
 
 def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.Table:
-    """The linkage records of a warehouse connection, the needed columns only.
+    """The linkage records of a warehouse connection: the needed columns, and a digest of them.
 
     Raises:
         KlantbeeldError: The table or a column of it is missing.
@@ -58,7 +60,9 @@ def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.T
         for name in COLUMNS
     )
     try:
-        return con.execute(f"select {columns} from {table} order by record_id").to_arrow_table()
+        return con.execute(
+            f"select {columns}, hash({', '.join(COLUMNS)}) as digest from {table} as records"
+        ).to_arrow_table()
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise KlantbeeldError(
             f"the linkage records cannot be read from {table}: {str(error).splitlines()[0]}",

@@ -33,13 +33,13 @@ class Held:
 
     Attributes:
         labels: Per record, the smallest record number of its cluster.
-        records: Records in clusters that wait for a decision.
+        is_held: Per record, whether its cluster waits for a decision.
         bridges: Weak bridges, as pairs of record numbers.
         large: Labels of the clusters beyond the size, before they were held.
     """
 
     labels: Ints
-    records: int
+    is_held: Flags
     bridges: tuple[Ints, Ints]
     large: Ints
 
@@ -62,7 +62,7 @@ def hold(
     """
     count = len(labels)
     if not count:
-        return Held(labels, 0, (labels, labels), labels)
+        return Held(labels, np.zeros(0, dtype=bool), (labels, labels), labels)
     everyone = np.arange(count, dtype=np.int64)
     constraints = binding.constraints or Constraints(everyone, everyone[:0], everyone[:0])
     left, right, weight = _joining_pairs(con, settings.join_probability)
@@ -87,7 +87,7 @@ def hold(
     large = np.flatnonzero(is_large)
     bridges = (left[is_weak], right[is_weak])
     if not waits.any():
-        return Held(labels, 0, bridges, large)
+        return Held(labels, np.zeros(count, dtype=bool), bridges, large)
 
     waiting = np.flatnonzero(waits[labels])
     profile = _profile_numbers(con, members, count)
@@ -109,7 +109,7 @@ def hold(
     pieces = _apart_again(pieces, labels, constraints)
     final = labels.copy()
     final[waiting] = pieces[waiting]
-    return Held(final, len(waiting), bridges, large)
+    return Held(final, waits[labels], bridges, large)
 
 
 def _joining_pairs(

@@ -2,13 +2,17 @@
 
 Here: reading the input, doing the work in an in-memory engine, writing the tables of schema
 `identity`, and the report. A run in which neither the records, nor the model, nor the official ids
-changed keeps the tables of the last one and imports nothing heavy. Not here: how records are
-linked, and when a version becomes official.
+changed keeps the tables of the last one and imports nothing heavy; one in which some records
+changed replaces their rows. Not here: how records are linked, and when a version becomes official.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -16,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from klantbeeld.control import ControlPlane
-from klantbeeld.identity import charts, preparation, registry
+from klantbeeld.identity import charts, incremental, preparation, registry
 from klantbeeld.identity.aliases import carry_over
-from klantbeeld.identity.clustering import Constraints
+from klantbeeld.identity.clustering import Constraints, Flags, Ints
 from klantbeeld.identity.constraints import Binding, bind, decided_state
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import MATCH_KEYS, Linkage, freeze, link_people
@@ -34,14 +38,18 @@ from klantbeeld.identity.review import Held, hold, make_queue
 from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 
-# Raised when the way of linking changes, so that kept results are not taken for today's.
-METHOD: Final = 2
+FULL: Final = "full"
+INCREMENTAL: Final = "incremental"
 DETERMINISTIC_KEY: Final = "DETERMINISTIC"
 STEWARD_KEY: Final = "STEWARD"
 # Frozen values are those of about as many records as there are: beyond these shares of the number
 # they were counted on, the largest blocks allowed and the frequencies belong to another population.
 FEWEST: Final = 0.5
 MOST: Final = 1.5
+# Values frozen anew are not used if they would move more of the known records than this: a person
+# looks first.
+MOVED_ROWS: Final = 50
+MOVED_SHARE: Final = 0.01
 LARGE_PROFILE: Final = 50
 # One per cent more records moves about one known record in two thousand.
 MUCH_CHURN: Final = 0.005
@@ -54,14 +62,17 @@ class LinkReport:
 
     Attributes:
         status: `linked`, or `unchanged` when the tables of the last linkage were kept.
+        mode: `full`, or `incremental` when only what changed was scored and clustered.
         model_version: The model used.
         records: Records linked.
+        scored_records: Of these, records whose pairs were made and weighed in this linkage.
         profiles: Profiles they are in.
         pairs: Pairs weighed.
         joined_pairs: Of these, pairs that joined records.
         refused_pairs: Pairs probable in themselves but contradicted by others.
         deterministic_pairs: Pairs that a key of the sources joined.
-        conflicted_components: Connected components that held evidence against themselves.
+        conflicted_components: Connected components that held evidence against themselves, of those
+            that were clustered in this linkage.
         largest_profile: Records in the largest profile.
         matches_per_record: Other records of the same person that a record has.
         created_ids: New profile ids.
@@ -84,13 +95,18 @@ class LinkReport:
         unlisted_values: Values that identify nobody by now and are matched on until values are
             frozen anew.
         frozen_because: Why values were frozen anew in this run; empty if they were not.
-        warnings: What a person should look at.
+        waiting_version: A version with values frozen anew that would have moved too many records:
+            it waits to be promoted.
+        warnings: What a person should look at; what concerns the model or a rule is said by full
+            linkages.
         seconds: How long it took.
     """
 
     status: str
+    mode: str
     model_version: str
     records: int
+    scored_records: int
     profiles: int
     pairs: int
     joined_pairs: int
@@ -118,6 +134,7 @@ class LinkReport:
     pairs_by_rule: Mapping[str, int] = field(default_factory=dict)
     unlisted_values: int = 0
     frozen_because: str = ""
+    waiting_version: str = ""
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -126,8 +143,56 @@ class LinkReport:
         return asdict(self)
 
 
+class How(StrEnum):
+    """What a linkage is asked to do."""
+
+    # Link what changed since the last linkage, or everything where that is not enough.
+    CHANGES = "changes"
+    # Link everything under the current model version.
+    ALL = "all"
+    # Freeze values anew and link everything with them.
+    RECONCILE = "reconcile"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What was linked, before ids; the rest is in tables of the engine.
+
+    Attributes:
+        mode: `full`, or `incremental`: then labels are of the region that was clustered anew.
+        records: The number of records.
+        scored_records: Records whose pairs were made and weighed.
+        labels: Per record its cluster.
+        components: Per record its connected component, decisions included.
+        conflicted: Connected components that held evidence against themselves.
+        binding: What stewards decided.
+        frozen: The values used.
+        suppressed: Values left out of matching, per kind.
+        linkage: What linking everything gave; None if only changes were linked.
+        frozen_because: Why values were frozen anew; empty if they are the version's.
+        unlisted_values: Values that identify nobody by now, and that the version does not list.
+    """
+
+    mode: str
+    records: int
+    scored_records: int
+    labels: Ints
+    components: Ints
+    conflicted: int
+    binding: Binding
+    frozen: Frozen
+    suppressed: Mapping[str, int]
+    linkage: Linkage | None = None
+    frozen_because: str = ""
+    unlisted_values: int = 0
+
+
 def link(
-    con: duckdb.DuckDBPyConnection, settings: Settings, control: ControlPlane, run_id: str
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    control: ControlPlane,
+    run_id: str,
+    how: How = How.CHANGES,
 ) -> LinkReport:
     """Link the records of the build and give every record its profile id.
 
@@ -136,80 +201,268 @@ def link(
         settings: The home's settings.
         control: The control plane; it is only read, but for a model version that is frozen.
         run_id: The run, for the report.
+        how: What to link.
 
     Returns:
         What was done.
     """
     started = time.monotonic()
     version = registry.current_version(settings, control)
-    state = identity_state(control)
-    contents = f"{_contents(con)}:{decided_state(control)}"
-    kept = _kept_report(con, f"{_basis(settings, version)}:{contents}", state)
-    if kept is not None:
-        return kept
-
-    records = preparation.read_input(con)
+    official = identity_state(control)
+    decided = decided_state(control)
+    contents = _contents(con)
+    if how is not How.RECONCILE:
+        basis = _basis(settings, version, decided)
+        kept = _kept_report(con, f"{basis}:{contents}", official)
+        if kept is not None:
+            return kept
     own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
     try:
-        count = preparation.make_people(own, records)
-        found = find_values(own)
-        frozen = version.frozen()
-        why = _why_to_freeze(frozen, count)
-        if why:
-            frozen = None
-        suppressed = suppress_values(
-            own,
-            settings.home_key(),
-            settings.identity.kept_values,
-            found if frozen is None else frozen.suppressed,
-        )
-        binding = bind(own, control, count)
-        linkage = link_people(
-            own,
-            version.model,
-            count,
-            settings.identity.join_probability,
-            frozen,
-            binding.constraints,
-        )
-        if frozen is None:
-            frozen = freeze(linkage, count, found)
-            version = registry.write_frozen_version(
-                settings, control, version, frozen, _frozen_figures(frozen), is_current=True
-            )
-        history = carry_over(own, read_history(control), binding.aliases)
-        base = linkage.clusters.labels
-        held = hold(own, base, binding, history.members, settings.identity)
-        labels = held.labels
-        record_ids = own.execute("select record_id from people order by id").to_arrow_table()
-        clusters = pa.table({"record_id": record_ids.column(0), "cluster": labels})
+        work = None
+        if how is How.CHANGES:
+            work = _link_changes(con, own, settings, control, version, official)
+        if work is None:
+            work = _link_all(con, own, settings, control, version, how)
+        history = carry_over(own, read_history(control), work.binding.aliases)
+        held = hold(own, work.labels, work.binding, history.members, settings.identity)
+        clusters = _place(own, work, held.labels, held.is_held)
         ids = assign_profile_ids(own, clusters, history, settings.home_key())
-        make_pairs(
-            own, labels, settings.identity.join_probability, binding.constraints, unheld=base
-        )
-        make_profile_records(own, labels, version.name)
-        make_queue(own, held, binding, base, settings.identity.review_pairs)
-        report = _report(own, version, linkage, ids, suppressed, count, binding, held)
-        report = replace(report, frozen_because=why, unlisted_values=_unlisted(found, frozen))
-        report = replace(report, seconds=round(time.monotonic() - started, 2))
-        digest = f"{_basis(settings, version)}:{contents}"
-        _make_report(own, report, run_id, digest, based_on=history.state)
-        _write(con, own)
-        charts.write_linkage_charts(
-            own, settings.paths.reports_dir / charts.FOLDER, version.model, count
-        )
+        if work.frozen_because:
+            is_held_back = (
+                how is How.RECONCILE
+                and version.folder is not None
+                and ids.moved_records > max(MOVED_ROWS, MOVED_SHARE * ids.known_records)
+            )
+            made = registry.write_frozen_version(
+                settings,
+                control,
+                version,
+                work.frozen,
+                _figures(work, ids),
+                is_current=not is_held_back,
+            )
+            if is_held_back:
+                own.close()
+                report = link(con, settings, control, run_id, How.ALL)
+                con.execute("update identity.linkage_report set waiting_version = ?", [made.name])
+                return replace(report, waiting_version=made.name)
+            version = made
+        _make_outcome(con, own, settings, version, work, held)
+        con.execute("begin")
+        try:
+            _write(con, own, work.mode)
+            report = _report(con, own, version, work, ids)
+            report = replace(report, seconds=round(time.monotonic() - started, 2))
+            digest = f"{_basis(settings, version, decided)}:{contents}"
+            _write_report(con, own, report, run_id, digest, based_on=history.state)
+            con.execute("commit")
+        except BaseException:
+            con.execute("rollback")
+            raise
+        if work.mode == FULL:
+            charts.write_linkage_charts(
+                own, settings.paths.reports_dir / charts.FOLDER, version.model, work.records
+            )
     finally:
         own.close()
     return report
 
 
-def _basis(settings: Settings, version: ModelVersion) -> str:
+def _link_all(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    control: ControlPlane,
+    version: ModelVersion,
+    how: How,
+) -> _Work:
+    """Link every record of the build."""
+    records = preparation.read_input(con)
+    count = preparation.make_people(own, records)
+    own.register("input_digests", records.select(["record_id", "digest"]))
+    own.execute("create or replace table digests as from input_digests")
+    own.unregister("input_digests")
+    found = find_values(own)
+    frozen = version.frozen()
+    because = _why_to_freeze(frozen, count)
+    if how is How.RECONCILE:
+        because = because or "reconciliation"
+    if because:
+        frozen = None
+    suppressed = suppress_values(
+        own,
+        settings.home_key(),
+        settings.identity.kept_values,
+        found if frozen is None else frozen.suppressed,
+    )
+    binding = bind(own, control, count)
+    linkage = link_people(
+        own,
+        version.model,
+        count,
+        settings.identity.join_probability,
+        frozen,
+        binding.constraints,
+    )
+    frozen = frozen or freeze(linkage, count, found)
+    return _Work(
+        mode=FULL,
+        records=count,
+        scored_records=count,
+        labels=linkage.clusters.labels,
+        components=linkage.components,
+        conflicted=linkage.clusters.conflicted,
+        binding=binding,
+        frozen=frozen,
+        suppressed=suppressed,
+        linkage=linkage,
+        frozen_because=because,
+        unlisted_values=_unlisted(found, frozen),
+    )
+
+
+def _link_changes(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    control: ControlPlane,
+    version: ModelVersion,
+    official: str,
+) -> _Work | None:
+    """Link what changed since the last linkage; None if everything has to be linked."""
+    former = _former_report(con, _basis(settings, version, decided_state(control)), official)
+    frozen = version.frozen()
+    changes = incremental.find_changes(con) if former and frozen else None
+    if former is None or frozen is None or changes is None:
+        return None
+    if changes.count > incremental.MOST_CHANGED * changes.known:
+        return None
+    if _why_to_freeze(frozen, changes.known + changes.records.num_rows - changes.former.num_rows):
+        return None
+    preparation.make_people(own, changes.records)
+    suppressed = suppress_values(
+        own, settings.home_key(), settings.identity.kept_values, frozen.suppressed
+    )
+    count = incremental.make_present_people(con, own, changes)
+    if count is None:
+        return None
+    binding = bind(own, control, count)
+    asked = settings.identity.join_probability
+    relinkage = incremental.relink_people(con, own, version.model, count, asked, frozen, binding)
+    return _Work(
+        mode=INCREMENTAL,
+        records=count,
+        scored_records=relinkage.touched,
+        labels=relinkage.clusters.labels,
+        components=relinkage.components,
+        conflicted=relinkage.clusters.conflicted,
+        binding=binding,
+        frozen=frozen,
+        suppressed=suppressed,
+        unlisted_values=former.unlisted_values,
+    )
+
+
+def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: Flags) -> pa.Table:
+    """Make `linkage_people`, what the next linkage starts from, of the records linked now.
+
+    Returns:
+        record_id and cluster of all records.
+    """
+    offset = 0
+    if work.mode == INCREMENTAL:
+        # Numbers that no component or cluster of the rest has.
+        row = con.execute("select max(greatest(component, cluster)) from people").fetchone()
+        offset = 1 + int((row and row[0]) or 0)
+    placed = {
+        "id": np.arange(len(labels)),
+        "component": work.components + offset,
+        "cluster": labels + offset,
+        "is_held": is_held,
+    }
+    con.register("placed", pa.table(placed))
+    state = ", ".join(f"placed.{name}" for name in ("component", "cluster", "is_held"))
+    if work.mode == FULL:
+        con.execute(f"""
+            create or replace table linkage_people as
+            select people.* exclude (id), digests.digest, {state}
+            from people
+            inner join placed on placed.id = people.id
+            inner join digests on digests.record_id = people.record_id
+        """)
+        clusters = con.execute("select record_id, cluster from linkage_people").to_arrow_table()
+    else:
+        con.execute(f"""
+            create or replace table linkage_people as
+            select people.* exclude (id, component, cluster, is_held), {state}
+            from people
+            semi join region on region.id = people.id
+            inner join placed on placed.id = people.id
+        """)
+        clusters = con.execute("""
+            select record_id, cluster from people anti join region using (id)
+            union all
+            select record_id, cluster from linkage_people
+        """).to_arrow_table()
+    con.unregister("placed")
+    return clusters
+
+
+def _former_report(con: duckdb.DuckDBPyConnection, basis: str, official: str) -> LinkReport | None:
+    """The last linkage of this build, if what changed since can be added to it.
+
+    It was made on the same basis, and its ids are the official ones: records that did not change
+    keep theirs.
+    """
+    row = _report_columns(con, "input_digest", "state_after")
+    if row is None or not row[0].startswith(f"{basis}:") or row[1] != official:
+        return None
+    return _read_report(con)
+
+
+def _make_outcome(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    version: ModelVersion,
+    work: _Work,
+    held: Held,
+) -> None:
+    """Make `pairs` and `profile_records` of the records linked now, `review_queue` of all."""
+    asked = settings.identity
+    make_pairs(
+        own, held.labels, asked.join_probability, work.binding.constraints, unheld=work.labels
+    )
+    if work.mode == FULL:
+        make_profile_records(own, held.labels, version.name)
+        make_queue(own, held, work.binding, work.labels, asked.review_pairs)
+        return
+    own.execute("alter table people rename to everyone")
+    own.execute("create table people as from everyone semi join region using (id)")
+    make_profile_records(own, held.labels, version.name)
+    own.execute("drop table people")
+    own.execute("alter table everyone rename to people")
+    incremental.make_queue_of_all(con, own, held, work.binding, work.labels, asked.review_pairs)
+
+
+def _basis(settings: Settings, version: ModelVersion, decided: str) -> str:
     """A digest of all that the outcome depends on but the records and the official ids."""
     asked = settings.identity
     kept = ",".join(sorted(asked.kept_values))
     review = (asked.review_size, asked.review_probability, asked.review_pairs)
-    parts = (METHOD, version.name, version.fingerprint, asked.join_probability, kept, *review)
+    model = (version.name, version.fingerprint)
+    parts = (_code_digest(), *model, asked.join_probability, kept, *review, decided)
     return ":".join(str(part) for part in parts)
+
+
+@cache
+def _code_digest() -> str:
+    """A digest of this package: what another release linked is linked again."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.iterdir()):
+        if path.suffix in {".py", ".json", ".txt"}:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _contents(con: duckdb.DuckDBPyConnection) -> str:
@@ -245,24 +498,21 @@ def _unlisted(found: pa.Table, frozen: Frozen) -> int:
     return sum(value not in listed for value in now)
 
 
-def _frozen_figures(frozen: Frozen) -> dict[str, float]:
+def _figures(work: _Work, ids: IdCounts) -> dict[str, float]:
     """What `klantbeeld identity models` shows of frozen values; counts only."""
     return {
-        "records": frozen.records,
-        "matches_per_record": round(frozen.matches_per_record, 4),
-        "suppressed_values": frozen.suppressed.num_rows,
-        "frequent_values": frozen.frequencies.repeated.num_rows,
+        "records": work.frozen.records,
+        "matches_per_record": round(work.frozen.matches_per_record, 4),
+        "suppressed_values": work.frozen.suppressed.num_rows,
+        "frequent_values": work.frozen.frequencies.repeated.num_rows,
+        "moved_records": ids.moved_records,
+        "known_records": ids.known_records,
     }
 
 
 def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> LinkReport | None:
     """The last linkage of this build if it still holds, else None."""
-    try:
-        row = con.execute(
-            "select input_digest, based_on, state_after from identity.linkage_report"
-        ).fetchone()
-    except (duckdb.CatalogException, duckdb.BinderException):
-        return None
+    row = _report_columns(con, "input_digest", "based_on", "state_after")
     if row is None or row[0] != digest or state not in row[1:]:
         return None
     if state == row[2]:
@@ -273,13 +523,24 @@ def _kept_report(con: duckdb.DuckDBPyConnection, digest: str, state: str) -> Lin
             "merged_ids = 0, split_ids = 0, revived_ids = 0, retired_ids = 0, moved_records = 0, "
             "known_records = records, moved_share = 0"
         )
-    names = [name for name in LinkReport.__dataclass_fields__ if name not in {"status", "seconds"}]
-    values = con.execute(f"select {', '.join(names)} from identity.linkage_report").fetchone() or ()
-    fields = dict(zip(names, values, strict=True))
-    fields["suppressed"] = dict(fields["suppressed"])
-    fields["pairs_by_rule"] = dict(fields["pairs_by_rule"])
+    return replace(_read_report(con), status="unchanged", seconds=0.0)
+
+
+def _report_columns(con: duckdb.DuckDBPyConnection, *names: str) -> tuple[Any, ...] | None:
+    try:
+        return con.execute(f"select {', '.join(names)} from identity.linkage_report").fetchone()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        # Nothing was linked in this build, or another release did.
+        return None
+
+
+def _read_report(con: duckdb.DuckDBPyConnection) -> LinkReport:
+    names = [name for name in LinkReport.__dataclass_fields__ if name != "status"]
+    fields = dict(zip(names, _report_columns(con, *names) or (), strict=True))
+    for name in ("suppressed", "pairs_by_rule"):
+        fields[name] = dict(fields[name])
     fields["warnings"] = tuple(fields["warnings"])
-    return LinkReport(status="unchanged", **fields)
+    return LinkReport(status="linked", **fields)
 
 
 def make_pairs(
@@ -318,6 +579,7 @@ def make_pairs(
                 scored_pairs.id_l,
                 scored_pairs.id_r,
                 scored_pairs.match_weight,
+                scored_pairs.evidence,
                 match_keys.name as match_key
             from scored_pairs
             inner join match_keys on match_keys.rule = scored_pairs.rule
@@ -328,10 +590,10 @@ def make_pairs(
                 on steward_pairs.id_l = scored_pairs.id_l
                 and steward_pairs.id_r = scored_pairs.id_r
             union all
-            select id_l, id_r, null, '{DETERMINISTIC_KEY}'
+            select id_l, id_r, null, null, '{DETERMINISTIC_KEY}'
             from deterministic_pairs anti join steward_pairs using (id_l, id_r)
             union all
-            select id_l, id_r, null, '{STEWARD_KEY}' from steward_pairs
+            select id_l, id_r, null, null, '{STEWARD_KEY}' from steward_pairs
         ),
         judged as (
             select
@@ -354,6 +616,7 @@ def make_pairs(
                 when labels_l.unheld = labels_r.unheld then 'held'
                 else 'refused'
             end as decision,
+            judged.evidence,
             judged.id_l,
             judged.id_r,
             labels_l.label = labels_r.label as is_together
@@ -409,35 +672,41 @@ def make_profile_records(
 
 def _report(
     con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
     version: ModelVersion,
-    linkage: Linkage,
+    work: _Work,
     ids: IdCounts,
-    suppressed: dict[str, int],
-    records: int,
-    binding: Binding,
-    held: Held,
 ) -> LinkReport:
-    decisions = dict(
-        con.execute("select decision, count(*) from pairs group by decision").fetchall()
+    """What was done, and the figures of the build's tables as they are now."""
+    decisions = _counts(con, "select decision, count(*) from identity.pairs group by decision")
+    by_rule = _counts(
+        con,
+        "select match_key, count(*) from identity.pairs group by match_key order by match_key",
     )
-    row = con.execute(
-        "select count(distinct profile_id), coalesce(max(cluster_size), 0) from profile_records"
-    ).fetchone()
-    profiles, largest = row or (0, 0)
-    queue = con.execute("select count(*) from review_queue").fetchone() or (0,)
-    warnings = linkage_warnings(con, version.model, linkage, records, int(largest))
-    return LinkReport(
+    deterministic = by_rule.pop(DETERMINISTIC_KEY, 0)
+    by_rule.pop(STEWARD_KEY, 0)
+    queue = _counts(con, "select kind, count(*) from identity.review_queue group by kind")
+    profiles, largest, held = con.execute("""
+        select
+            count(distinct profile_id),
+            coalesce(max(cluster_size), 0),
+            (select count(*) from identity.linkage_people where is_held)
+        from identity.profile_records
+    """).fetchone() or (0, 0, 0)
+    report = LinkReport(
         status="linked",
+        mode=work.mode,
         model_version=version.name,
-        records=records,
+        records=work.records,
+        scored_records=work.scored_records,
         profiles=int(profiles),
-        pairs=linkage.pairs,
-        joined_pairs=int(decisions.get("joined", 0)),
-        refused_pairs=int(decisions.get("refused", 0)),
-        deterministic_pairs=linkage.deterministic_pairs,
-        conflicted_components=linkage.clusters.conflicted,
+        pairs=sum(by_rule.values()),
+        joined_pairs=decisions.get("joined", 0),
+        refused_pairs=decisions.get("refused", 0),
+        deterministic_pairs=deterministic,
+        conflicted_components=work.conflicted,
         largest_profile=int(largest),
-        matches_per_record=round(linkage.matches_per_record, 4),
+        matches_per_record=round(work.frozen.matches_per_record, 4),
         created_ids=ids.created,
         merged_ids=ids.merged,
         split_ids=ids.split,
@@ -446,44 +715,62 @@ def _report(
         moved_records=ids.moved_records,
         known_records=ids.known_records,
         moved_share=round(ids.moved_records / max(ids.known_records, 1), 6),
-        decisions=binding.decisions,
-        contradictions=len(binding.contradictions),
-        decisions_without_record=binding.without_record,
-        held_records=held.records,
-        weak_bridges=len(held.bridges[0]),
-        large_clusters=len(held.large),
-        review_items=int(queue[0]),
-        suppressed=suppressed,
-        pairs_by_rule={cost.rule: cost.pairs for cost in linkage.rules if cost.pairs},
-        warnings=(*warnings, *_open_questions(binding, held), *_churn(ids)),
+        decisions=work.binding.decisions,
+        contradictions=len(work.binding.contradictions),
+        decisions_without_record=work.binding.without_record,
+        held_records=int(held),
+        weak_bridges=queue.get("bridge", 0),
+        large_clusters=queue.get("large_cluster", 0),
+        review_items=sum(queue.values()),
+        suppressed=work.suppressed,
+        pairs_by_rule=by_rule,
+        unlisted_values=work.unlisted_values,
+        frozen_because=work.frozen_because,
     )
+    if work.linkage is None:
+        found = [*version.model.metrics.get("warnings", ()), *_size_warning(report.largest_profile)]
+    else:
+        found = linkage_warnings(
+            own, version.model, work.linkage, work.records, report.largest_profile
+        )
+    return replace(report, warnings=(*found, *_open_questions(report), *_churn(report)))
 
 
-def _open_questions(binding: Binding, held: Held) -> list[str]:
+def _counts(con: duckdb.DuckDBPyConnection, sql: str) -> dict[str, int]:
+    return {str(name): int(count) for name, count in con.execute(sql).fetchall()}
+
+
+def _open_questions(report: LinkReport) -> list[str]:
     """What waits for a steward, in words."""
     found = []
-    if held.records:
+    if report.held_records:
         found.append(
-            f"{held.records} records keep the profile they have until a person decides: "
-            f"{len(held.bridges[0])} weak bridge(s), {len(held.large)} cluster(s) beyond the size "
-            "(klantbeeld identity queue)"
+            f"{report.held_records} records keep the profile they have until a person decides: "
+            f"{report.weak_bridges} weak bridge(s), {report.large_clusters} cluster(s) beyond the "
+            "size (klantbeeld identity queue)"
         )
-    if binding.contradictions:
+    if report.contradictions:
         found.append(
-            f"{len(binding.contradictions)} decision(s) contradict others, none of which binds "
+            f"{report.contradictions} decision(s) contradict others, none of which binds "
             "(klantbeeld identity decisions list)"
         )
-    if binding.without_record:
-        found.append(f"{binding.without_record} decision(s) name a record that is not there")
+    if report.decisions_without_record:
+        found.append(
+            f"{report.decisions_without_record} decision(s) name a record that is not there"
+        )
     return found
 
 
-def _churn(ids: IdCounts) -> list[str]:
+def _churn(report: LinkReport) -> list[str]:
     """Whether more records changed profile than an ordinary day's."""
-    if ids.moved_records <= max(FEW_MOVES, MUCH_CHURN * ids.known_records):
+    moved, known = report.moved_records, report.known_records
+    if moved <= max(FEW_MOVES, MUCH_CHURN * known):
         return []
-    share = f"{ids.moved_records / ids.known_records:.2%}"
-    return [f"{ids.moved_records} of {ids.known_records} known records changed profile ({share})"]
+    return [f"{moved} of {known} known records changed profile ({moved / known:.2%})"]
+
+
+def _size_warning(largest: int) -> list[str]:
+    return [f"the largest profile has {largest} records"] if largest > LARGE_PROFILE else []
 
 
 def linkage_warnings(
@@ -526,16 +813,20 @@ def linkage_warnings(
     ).fetchone()
     if sure and sure[0] is not None and sure[0] > 0.4:
         found.append(f"{sure[0]:.0%} of the pairs are undecided (between 0.05 and 0.95)")
-    if largest > LARGE_PROFILE:
-        found.append(f"the largest profile has {largest} records")
-    return found
+    return [*found, *_size_warning(largest)]
 
 
-def _make_report(
-    con: duckdb.DuckDBPyConnection, report: LinkReport, run_id: str, digest: str, *, based_on: str
+def _write_report(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    report: LinkReport,
+    run_id: str,
+    digest: str,
+    *,
+    based_on: str,
 ) -> None:
     """`linkage_report`: one row of figures, and what the outcome depends on."""
-    row = con.execute(
+    row = own.execute(
         "select count(*), bit_xor(hash(record_id, profile_id)) from assigned_records"
     ).fetchone()
     epoch = based_on.split(":", 1)[0]
@@ -551,7 +842,7 @@ def _make_report(
     }
     con.execute(
         f"""
-        create or replace table linkage_report as
+        create or replace table identity.linkage_report as
         select
             ?::varchar as run_id,
             {", ".join(f"?::{_sql_type(value)} as {name}" for name, value in plain.items())},
@@ -586,30 +877,52 @@ def _short_hash(con: duckdb.DuckDBPyConnection, text: str) -> str:
     return str(row[0]) if row else ""
 
 
-_TABLES: Final = {
-    "profile_records": "from profile_records",
-    "pairs": """
-        select record_id_l, record_id_r, match_weight, match_probability, match_key, decision
-        from pairs order by record_id_l, record_id_r
-    """,
+# Written anew by every linkage.
+_WHOLE: Final = {
     "suppressed_values": "select kind, value_digest, records, reason from suppressed_values",
     "profile_id_changes": "from profile_id_changes",
     "current_profile_ids": "from current_profile_ids",
     "review_queue": "from review_queue",
-    "linkage_report": "from linkage_report",
+}
+# An incremental linkage replaces the rows of what it linked.
+_BY_RECORD: Final = {
+    "profile_records": "from profile_records",
+    "pairs": """
+        select
+            record_id_l, record_id_r, match_weight, match_probability, match_key, decision,
+            evidence
+        from pairs order by record_id_l, record_id_r
+    """,
+    "linkage_people": "from linkage_people order by record_id",
 }
 
 
-def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection) -> None:
-    """Replace the tables of schema `identity`, all or none."""
-    con.execute("begin")
-    try:
-        con.execute("create schema if not exists identity")
-        for name, query in _TABLES.items():
-            con.register("identity_table", own.execute(query).to_arrow_table())
-            con.execute(f"create or replace table identity.{name} as from identity_table")
-            con.unregister("identity_table")
-        con.execute("commit")
-    except BaseException:
-        con.execute("rollback")
-        raise
+def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection, mode: str) -> None:
+    """Write the tables of schema `identity`, in a transaction of the caller."""
+    con.execute("create schema if not exists identity")
+    whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_BY_RECORD}
+    for name, query in whole.items():
+        con.register("identity_table", own.execute(query).to_arrow_table())
+        con.execute(f"create or replace table identity.{name} as from identity_table")
+        con.unregister("identity_table")
+    if mode == FULL:
+        return
+    for name, of in (("linkage_touched", "touched"), ("linkage_region", "region")):
+        records = own.execute(f"""
+            select record_id from people semi join {of} using (id)
+            union select record_id from former
+        """)
+        con.register(name, records.to_arrow_table())
+    for name in ("profile_records", "linkage_people"):
+        con.execute(f"delete from identity.{name} where record_id in (from linkage_region)")
+    con.execute("""
+        delete from identity.pairs
+        where record_id_l in (from linkage_touched) or record_id_r in (from linkage_touched)
+            or (record_id_l in (from linkage_region) and record_id_r in (from linkage_region))
+    """)
+    for name, query in _BY_RECORD.items():
+        con.register("identity_table", own.execute(query).to_arrow_table())
+        con.execute(f"insert into identity.{name} by name from identity_table")
+        con.unregister("identity_table")
+    con.unregister("linkage_touched")
+    con.unregister("linkage_region")

@@ -19,12 +19,18 @@ from orchestration.results import Result
 
 LINKAGE_RECORDS = dg.AssetKey(["intermediate", "int_linkage_records"])
 LINKAGE_COMPANIES = dg.AssetKey(["intermediate", "int_linkage_companies"])
+# What a run asks of the linkage; one of `klantbeeld.identity.How`.
+LINK_TAG = "klantbeeld/link"
 PROFILE_RECORDS = dg.AssetKey(["identity", "profile_records"])
 
 
 _TABLES: Final = {
     "profile_records": "Which profile every record is in. One row per record.",
     "pairs": "What was weighed and decided about two records. One row per pair of records.",
+    "linkage_people": (
+        "What the last linkage compared, and the component and cluster of every record: what the "
+        "next one starts from. One row per record."
+    ),
     "suppressed_values": (
         "Values that too many people share to tell anybody apart, as keyed digests. "
         "One row per value left out of matching."
@@ -93,7 +99,8 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
     started = time.monotonic()
     failpoint("link.before")
     with platform.warehouse.build() as connection:
-        report = identity.link(connection, settings, control, context.run_id)
+        how = identity.How(context.run.tags.get(LINK_TAG, identity.How.CHANGES))
+        report = identity.link(connection, settings, control, context.run_id, how)
         seconds = time.monotonic() - started
         companies = identity.link_companies(connection, settings, control, context.run_id)
         households = identity.form_households(connection, settings, control, context.run_id)
@@ -106,6 +113,7 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
     failpoint("link.after")
     counts: dict[str, int | float | str] = {
         "records": report.records,
+        "linked anew": report.scored_records,
         "profiles": report.profiles,
         "pairs": report.pairs,
         "new_ids": report.created_ids,
@@ -117,6 +125,11 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
     _tell("profiles to households", households, ("members", "households"))
     for warning in report.warnings:
         context.log.warning(warning)
+    if report.waiting_version:
+        context.log.warning(
+            f"Values frozen anew ({report.waiting_version}) would move too many records to another "
+            "profile: they are not used until somebody promotes them."
+        )
     figures = {
         "profile_records": {
             **_figures(report),

@@ -19,6 +19,7 @@ TABLES = {
     "suppressed_values",
     "profile_id_changes",
     "current_profile_ids",
+    "linkage_people",
     "review_queue",
     "linkage_report",
 }

@@ -96,17 +96,20 @@ def test_a_new_audience_file_is_an_asset_with_its_export(parsed_home: Settings) 
 def test_jobs_and_schedules(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     assert set(repository.job_names) >= {
-        "full_job", "incremental_job", "load_job", "build_job", "send_job", "training_job",
+        "full_job", "reconciliation_job", "incremental_job", "load_job", "build_job", "send_job",
+        "training_job",
     }  # fmt: skip
     schedules = {schedule.job_name: schedule for schedule in repository.schedule_defs}
-    assert set(schedules) == {"incremental_job", "full_job", "send_job", "training_job"}
+    assert set(schedules) == {
+        "incremental_job", "full_job", "reconciliation_job", "send_job", "training_job",
+    }  # fmt: skip
     assert {s.execution_timezone for s in schedules.values()} == {"Europe/Amsterdam"}
     # Somebody switches them on: a UI that is opened to look must not begin to work.
     assert all(s.default_status is dg.DefaultScheduleStatus.STOPPED for s in schedules.values())
 
 
 def test_training_is_in_no_regular_run(definitions: dg.Definitions) -> None:
-    for name in ("full_job", "incremental_job", "build_job"):
+    for name in ("full_job", "reconciliation_job", "incremental_job", "build_job"):
         job = definitions.resolve_job_def(name)
         assert not any("model" in n.name for n in job.nodes if "identity" in n.name), name
 
