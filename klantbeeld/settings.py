@@ -88,9 +88,26 @@ class ActivationSettings(_Section):
     """The send stage."""
 
     batch_size: int = Field(200, ge=1, le=1_000, description="rows in one request")
-    guard_rows: int = Field(50, ge=0, description="deletes that never hold a sync")
+    guard_rows: int = Field(50, ge=0, description="rows that never hold a sync")
     guard_percent: int = Field(1, ge=0, le=100, description="deletes above this share hold a sync")
-    outbox_days: int = Field(30, ge=1, description="days that settled operations are kept")
+    guard_create_percent: int = Field(100, ge=0, le=100, description="the same of creates")
+    guard_update_percent: int = Field(100, ge=0, le=100, description="the same of updates")
+    guard_emptied_percent: int = Field(
+        50, ge=0, le=100, description="a column that loses more of its values holds a sync"
+    )
+    guard_days: int = Field(7, ge=1, description="days over which operations are added up")
+    guard_baseline: int = Field(2_000_000, ge=0, description="rows that a first sync may make")
+    approval_hours: int = Field(24, ge=1, description="how long a plan and an approval count")
+    give_up_after: int = Field(
+        0, ge=0, description="refusals after which an unchanged row is not tried again; 0: never"
+    )
+    quiet_seconds: float = Field(
+        2.0, ge=0, description="how long a request of a run that ended may still take effect"
+    )
+    patience_seconds: float = Field(
+        300, gt=0, description="how long a run goes on while nothing is accepted"
+    )
+    outbox_days: int = Field(30, ge=7, description="days that settled operations are kept")
     export_days: int = Field(30, ge=1, description="days after which an export file expires")
     export_shrink_percent: int = Field(
         50, ge=0, le=100, description="an audience that loses more than this at once is held"

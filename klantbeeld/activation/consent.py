@@ -1,11 +1,12 @@
 """Consent and erasure at the moment of writing: what arrived after the version was built.
 
-Belongs here: which rows of an audience may not leave now. What was known when the version was built
-is joined into the audience by dbt; this is the second check, on the control plane's own events and
-tombstones, which hold contact points as keyed hashes only.
+Belongs here: which rows of an audience may not leave now, and which rows of a sync have to be taken
+away. What was known when the version was built is joined in by dbt; this is the second check, on
+the control plane's own events and tombstones, which hold contact points as keyed hashes only.
 
     consent_events, tombstones (control plane) + marts.dim_contact_points, marts.fct_consents
         -> _withheld_points -> rows left out of a file
+        -> _refused_subjects -> rows of a sync that leave first and are never held
 
 A row is left out when any contact point that it shows is withdrawn for the audience's purpose, not
 only the one it is addressed by.
@@ -16,13 +17,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
 
 from klantbeeld.activation.planning import literal, relation_types
-from klantbeeld.activation.specs import AudienceSpec
+from klantbeeld.activation.specs import AudienceSpec, PrivacyRule
+from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import consent_events, tombstones
 from klantbeeld.records import keyed_hash_sql
@@ -95,40 +98,21 @@ def withheld_sql(
         return "false"
     relation_types(connection, _POINTS)
     relation_types(connection, _CONSENTS)
-    secret = literal(home_key.hex())
-    connection.register("_withdrawn", _withdrawn_table(refusals))
-    connection.register("_erased", pa.table({"point_hash": list(refusals.erased)}, _ERASED))
+    _load_refused(connection, spec.purpose, refusals, home_key)
     connection.execute(
         f"""
         create or replace temp table _withheld_points as
-        with given_since as (
-            select channel, {keyed_hash_sql("contact_point_std", home_key=secret)} as point_hash,
-                max(effective_at) as effective_at
-            from {_CONSENTS}
-            where purpose = {literal(spec.purpose)} and status = 'granted'
-                and effective_at > (select min(effective_at) from _withdrawn)
-            group by all
-        ),
-        refused as (
-            select _withdrawn.channel, _withdrawn.point_hash
-            from _withdrawn
-            left join given_since using (channel, point_hash)
-            where given_since.effective_at is null
-                or given_since.effective_at <= _withdrawn.effective_at
-        ),
-        points as (
+        with points as (
             select distinct channel, contact_point_key, value_std,
-                {keyed_hash_sql("value_std", home_key=secret)} as point_hash
+                {keyed_hash_sql("value_std", home_key=literal(home_key.hex()))} as point_hash
             from {_POINTS}
         )
         select channel, contact_point_key, value_std
         from points
-        where (channel, point_hash) in (select (channel, point_hash) from refused)
+        where (channel, point_hash) in (select (channel, point_hash) from _refused)
             or point_hash in (select point_hash from _erased)
         """
     )
-    connection.unregister("_withdrawn")
-    connection.unregister("_erased")
     shown = [
         f"coalesce({column} in"
         f" (select value_std from _withheld_points where channel = {literal(channel)}), false)"
@@ -137,6 +121,114 @@ def withheld_sql(
     ]
     addressed = "contact_point_key in (select contact_point_key from _withheld_points)"
     return " or ".join([addressed, *shown])
+
+
+class RefusedSubjects:
+    """Whose rows of a sync have to be taken away, by what the control plane knows at each moment.
+
+    Args:
+        connection: A connection to the published version; gets a temporary table, `table`.
+        control: The home's control plane.
+        rule: Whom the sync's rows are about.
+        clock: Says what time it is.
+        home_key: The secret of the keyed hashes.
+    """
+
+    table = "_refused_subjects"
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        control: ControlPlane,
+        rule: PrivacyRule,
+        clock: Clock,
+        home_key: bytes,
+    ) -> None:
+        self._connection = connection
+        self._control = control
+        self._rule = rule
+        self._clock = clock
+        self._home_key = home_key
+        self._stamp: tuple[Any, ...] | None = None
+        self._count = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody withdrew or was erased, as of the last refresh."""
+        return self._count == 0
+
+    def refresh(self) -> bool:
+        """Read the control plane again if anything arrived; returns whether something did."""
+        stamp = self._arrived()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        refusals = current_refusals(self._control, self._rule.purpose or "", self._clock.now())
+        _load_refused(self._connection, self._rule.purpose or "", refusals, self._home_key)
+        channels = sorted(set(self._rule.contact_points.values()))
+        self._connection.execute(
+            f"""
+            create or replace temp table {self.table} as
+            select point_hash as subject from _refused where list_contains($channels, channel)
+            union
+            select point_hash from _erased
+            """,
+            {"channels": channels},
+        )
+        counted = self._connection.execute(f"select count(*) from {self.table}").fetchall()
+        self._count = int(counted[0][0])
+        return True
+
+    def _arrived(self) -> tuple[Any, ...]:
+        counts = [
+            sa.select(sa.func.count(), sa.func.max(column)).select_from(column.table)
+            for column in (consent_events.c.received_at, tombstones.c.erased_at)
+        ]
+        with self._control.read() as connection:
+            return tuple(tuple(connection.execute(query).one()) for query in counts)
+
+
+def _load_refused(
+    connection: duckdb.DuckDBPyConnection, purpose: str, refusals: Refusals, home_key: bytes
+) -> None:
+    """Leave the refusals that stand in `_refused` (channel, point_hash) and `_erased`.
+
+    A withdrawal yields to a consent in the warehouse that was given after it, if there is one.
+    """
+    connection.register("_withdrawn", _withdrawn_table(refusals))
+    connection.register("_erased_now", pa.table({"point_hash": list(refusals.erased)}, _ERASED))
+    connection.execute("create or replace temp table _erased as from _erased_now")
+    given = "select null::varchar, null::varchar, null::timestamptz where false"
+    if _exists(connection, _CONSENTS):
+        hashed = keyed_hash_sql("contact_point_std", home_key=literal(home_key.hex()))
+        given = f"""
+            select channel, {hashed}, max(effective_at) from {_CONSENTS}
+            where purpose = {literal(purpose)} and status = 'granted'
+                and effective_at > (select min(effective_at) from _withdrawn)
+            group by all
+        """
+    connection.execute(
+        f"""
+        create or replace temp table _refused as
+        with given_since(channel, point_hash, effective_at) as ({given})
+        select _withdrawn.channel, _withdrawn.point_hash
+        from _withdrawn
+        left join given_since using (channel, point_hash)
+        where given_since.effective_at is null
+            or given_since.effective_at <= _withdrawn.effective_at
+        """
+    )
+    connection.unregister("_withdrawn")
+    connection.unregister("_erased_now")
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    schema, _, name = relation.partition(".")
+    found = connection.execute(
+        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
+        [schema, name],
+    ).fetchall()
+    return bool(found)
 
 
 _ERASED = pa.schema({"point_hash": pa.string()})

@@ -32,6 +32,7 @@ from klantbeeld.activation.destinations.stores import Folder, Store
 from klantbeeld.activation.guards import Limit, reasons_to_hold_export, upstream_reasons
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.planning import relation_types
+from klantbeeld.activation.plans import PlanBook
 from klantbeeld.activation.reports import ExportReport
 from klantbeeld.activation.specs import AudienceSpec, find_audience, read_manifest
 from klantbeeld.clock import Clock
@@ -121,6 +122,7 @@ class _Export:
         self._left_over = re.compile(
             rf"\.{re.escape(spec.name)}_\d{{8}}_[0-9a-f]{{12}}\.[a-z.]+\.partial"
         )
+        self._plans = PlanBook(control, self._name, clock, settings.activation.approval_hours)
 
     def go(self, warehouse: Warehouse, report: ExportReport) -> ExportReport:
         """Write, compare, and put in place."""
@@ -145,7 +147,7 @@ class _Export:
             report = replace(report, rows=rows, withheld=withheld, digest=digest)
             last = self._last()
             if last is not None and last.digest == digest:
-                self._ledger.release()
+                self._plans.close()
                 return replace(report, status="unchanged", file=_name(last.file))
             reasons = reasons_to_hold_export(
                 rows,
@@ -159,8 +161,8 @@ class _Export:
                     self._version.counts,
                     Limit(limits.guard_rows, limits.guard_percent),
                 )
-            if reasons and not self._ledger.is_approved(digest):
-                self._ledger.hold(digest)
+            if reasons and not self._plans.is_approved(digest):
+                self._plans.record(digest, self._version.version_id, {"rows": rows}, reasons)
                 message = f"held for review: {'; '.join(reasons)}. The file before stays."
                 return replace(report, status="held", message=message)
             size = partial.stat().st_size
@@ -274,7 +276,7 @@ class _Export:
                 )
             )
             self._control.audit(connection, "export", self._name, file=_name(file), rows=rows)
-        self._ledger.release()
+        self._plans.close()
 
     def _last(self) -> sa.Row[Any] | None:
         """The newest export of this audience that has not expired."""

@@ -13,6 +13,11 @@ columns: 2.0 s for rows, 30 s if columns were computed for all). A column's dige
 row's key as well: equal towns of two people are not equal in the ledger, so their spread cannot
 be read from it.
 
+A plan has rows of two lanes. The *ordinary* lane is the difference, and what the guards look at.
+The *privacy* lane takes away the rows of people who withdrew or were erased, first and always. What
+a row's fate is: send, restamp (only the ledger learns), cancelled (its person withdrew), given up,
+blocked (an earlier operation's outcome is unknown and cannot be read back) or held.
+
 The plan lives in temporary tables of the connection that it was made with; it holds keys and
 digests, values are fetched batch by batch when they are sent.
 """
@@ -27,29 +32,35 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
+from klantbeeld.activation.ledger import CHUNK, DIGEST_LENGTH, TAG_LENGTH
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.records import keyed_hash_sql
+from klantbeeld.records import keyed_hash_sql, record_id_sql
 
-TAG_LENGTH = 6
-DIGEST_LENGTH = 12
-CHUNK = TAG_LENGTH + DIGEST_LENGTH
-_SHOWN_KEYS = 5
+LEAVING = ("delete", "clear", "remove")
 
 
 class Acknowledged(Protocol):
     """What the planner asks of the ledger."""
 
     def acknowledged(self) -> pa.Table:
-        """destination_key, row_digest and op_id of every acknowledged row."""
+        """destination_key, row_digest, op_id and is_created ('1' or '0') of each accepted row."""
         ...
 
     def column_digests(self, keys: Iterable[str]) -> pa.Table:
         """destination_key and column_digests of some acknowledged rows."""
         ...
 
+    def subjects(self) -> pa.Table:
+        """destination_key and subjects (keyed hashes with spaces between) of accepted rows."""
+        ...
+
     def deleted(self) -> pa.Table:
-        """destination_key and op_id of rows whose latest operation was a delete."""
+        """destination_key and op_id of rows whose latest operation took them away."""
+        ...
+
+    def set_aside(self, give_up_after: int) -> pa.Table:
+        """destination_key, op_id and fate of operations that are not to be sent (again) now."""
         ...
 
 
@@ -60,9 +71,17 @@ class Plan:
     Attributes:
         acknowledged: Rows the destination holds by our account.
         desired: Rows of the model.
+        creates: Rows to make; like updates and deletes, of the ordinary lane.
+        updates: Rows to change.
+        deletes: Rows that left the model, whatever leaving means for this sync.
+        unchanged: Rows of the model that the destination has as they are.
+        withdrawals: Rows that leave because their person withdrew or was erased.
+        cancelled: Creates and updates that are not sent for the same reason.
+        given_up: Rows that were refused too often to be tried again as they are.
+        blocked: Rows whose last operation has an unknown outcome that cannot be read back.
         restamped: Rows whose digest changed though no column did (the mapping lost a column): only
             the ledger is brought up to date.
-        digest: Identifies the plan, for approval; no secret.
+        digest: Identifies the plan, for approval; no secret. Withdrawals leave it as it is.
     """
 
     acknowledged: int
@@ -73,11 +92,20 @@ class Plan:
     unchanged: int
     restamped: int
     digest: str
+    withdrawals: int = 0
+    cancelled: int = 0
+    given_up: int = 0
+    blocked: int = 0
+
+    @property
+    def ordinary(self) -> int:
+        """Rows of the ordinary lane that would be sent."""
+        return self.creates + self.updates + self.deletes
 
     @property
     def operations(self) -> int:
         """Rows that would be sent."""
-        return self.creates + self.updates + self.deletes
+        return self.ordinary + self.withdrawals
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,8 @@ class PlannedRow:
     Attributes:
         columns: Destination columns to send; all of them for a create.
         values: Value by destination column, the key's not included; empty for a delete.
+        subjects: Keyed hashes of whom the row is about, as the ledger keeps them.
+        updated_at: When the model says that the row changed, where the sync names that column.
     """
 
     op_id: str
@@ -96,6 +126,8 @@ class PlannedRow:
     column_digests: str
     columns: tuple[str, ...]
     values: dict[str, Any]
+    subjects: str = ""
+    updated_at: str | None = None
 
 
 def quoted(name: str) -> str:
@@ -111,50 +143,6 @@ def literal(text: str) -> str:
 def column_tag(column: str) -> str:
     """A short name for a destination column in the ledger's digests."""
     return hashlib.sha256(column.encode()).hexdigest()[:TAG_LENGTH]
-
-
-def check_model(connection: duckdb.DuckDBPyConnection, spec: SyncSpec) -> dict[str, str]:
-    """Check that the model has the mapped columns and a key that is unique and never null.
-
-    Returns:
-        SQL type by model column.
-
-    Raises:
-        KlantbeeldError: It has not; the key values that occur twice are named.
-    """
-    types = relation_types(connection, spec.relation)
-    missing = [column for column in spec.columns if column not in types]
-    if missing:
-        raise KlantbeeldError(
-            f"{spec.relation} has no column {', '.join(missing)}",
-            f"Correct meta.sync.columns of {spec.name}, or the model.",
-        )
-    key = f"cast({quoted(spec.key)} as varchar)"
-    nulls, distinct, rows = _row(
-        connection,
-        f"""
-        select count(*) filter (where {key} is null or {key} = ''), count(distinct {key}), count(*)
-        from {spec.relation}
-        """,
-    )
-    if nulls:
-        raise KlantbeeldError(
-            f"{spec.relation}: {nulls} rows have no {spec.key}",
-            "The key of a sync is never null; leave those rows out of the model.",
-        )
-    if distinct != rows:
-        twice = connection.execute(
-            f"""
-            select {key} from {spec.relation} group by all having count(*) > 1
-            order by 1 limit {_SHOWN_KEYS}
-            """
-        ).fetchall()
-        raise KlantbeeldError(
-            f"{spec.relation}: {spec.key} is not unique ({rows - distinct} rows too many), such as"
-            f" {', '.join(str(value) for (value,) in twice)}",
-            "One row per key of the destination; correct the model.",
-        )
-    return types
 
 
 def relation_types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
@@ -179,6 +167,9 @@ def make_plan(
     *,
     home_key: bytes,
     epoch: str,
+    give_up_after: int = 0,
+    refused: str | None = None,
+    may_leave: bool = True,
 ) -> Plan:
     """Compare the model with the ledger and leave the difference in `_sync_plan`.
 
@@ -188,36 +179,109 @@ def make_plan(
         ledger: What the destination has acknowledged.
         home_key: The secret of the digests.
         epoch: The home's epoch: operations of a restored home get ids of their own.
+        give_up_after: Refusals after which the same operation is not planned again; 0: never.
+        refused: A temporary table of the keyed hashes (`subject`) of those who withdrew or were
+            erased, if there are any.
+        may_leave: Whether rows that left the model are planned; a first sync deletes nothing.
     """
     _check_tags(spec)
-    columns = list(spec.value_columns)
-    names = list(spec.value_columns.values())
+    load_desired(connection, spec, home_key)
+    load(connection, "_sync_acknowledged", ledger.acknowledged())
+    load(connection, "_sync_deleted", ledger.deleted())
+    load(connection, "_sync_aside", ledger.set_aside(give_up_after))
+    _find_changed(connection, spec, may_leave=may_leave)
+    make_digests(connection, spec, home_key, "select destination_key from _sync_changed")
+    updated = connection.execute(
+        "select destination_key from _sync_changed where operation = 'update'"
+    ).fetchall()
+    load(connection, "_sync_known", ledger.column_digests(key for (key,) in updated))
+    _find_columns(connection, spec, home_key, epoch)
+    _take_away_refused(connection, spec, ledger, home_key, epoch, refused)
+    connection.execute(
+        """
+        create or replace temp table _sync_plan as
+        select *, row_number() over (
+            order by lane = 'ordinary', operation not in ('delete', 'clear', 'remove'),
+                destination_key
+        ) as position
+        from _sync_unordered
+        order by position
+        """
+    )
+    return counts(connection)
+
+
+def load_desired(connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes) -> None:
+    """Leave key and digest of each row of the model in `_sync_desired`."""
     secret = literal(home_key.hex())
-    key = f"cast({quoted(spec.key)} as varchar)"
+    names = list(spec.value_columns.values())
     mapping = literal("|".join([spec.entity, spec.key_column, *names]))
-    row = " || ".join([mapping, *(_canonical(column) for column in columns)])
+    row = " || ".join([mapping, *(_canonical(spec, column) for column in spec.value_columns)])
     connection.execute(
         f"""
         create or replace temp table _sync_desired as
-        select {key} as destination_key, {keyed_hash_sql(row, home_key=secret)} as row_digest
+        select
+            {key_sql(spec)} as destination_key,
+            {keyed_hash_sql(row, home_key=secret)} as row_digest
         from {spec.relation}
         """
     )
-    _load(connection, "_sync_acknowledged", ledger.acknowledged())
-    _load(connection, "_sync_deleted", ledger.deleted())
+
+
+def make_digests(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes, keys: str
+) -> None:
+    """Leave the digests of the columns of some rows in `_sync_digests`, by place, and its subjects.
+
+    The place of a column is that in `value_columns`; a column that a row has no say about is null.
+
+    Args:
+        connection: The connection of the plan.
+        spec: The sync.
+        home_key: The secret of the digests.
+        keys: A query of `destination_key`.
+    """
+    secret = literal(home_key.hex())
+    key = key_sql(spec)
+    digests = ", ".join(
+        f"case when {_canonical(spec, column)} <> {_ABSENT}"
+        f" then {literal(column_tag(name))} || left("
+        + keyed_hash_sql(
+            f"{key} || {literal('|' + name + '|')} || {_canonical(spec, column)}", home_key=secret
+        )
+        + f", {DIGEST_LENGTH}) end"
+        for column, name in spec.value_columns.items()
+    )
     connection.execute(
+        f"""
+        create or replace temp table _sync_digests as
+        select
+            {key} as destination_key,
+            [{digests}]::varchar[] as digests,
+            {_subjects(spec, secret)} as subjects
+        from {spec.relation}
+        where {key} in ({keys})
         """
+    )
+
+
+def _find_changed(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, *, may_leave: bool
+) -> None:
+    connection.execute(
+        f"""
         create or replace temp table _sync_changed as
         select
             coalesce(_sync_desired.destination_key, _sync_acknowledged.destination_key)
                 as destination_key,
             case
                 when _sync_acknowledged.destination_key is null then 'create'
-                when _sync_desired.destination_key is null then 'delete'
+                when _sync_desired.destination_key is null then {literal(spec.on_leave)}
                 else 'update'
             end as operation,
             _sync_desired.row_digest,
-            coalesce(_sync_acknowledged.op_id, _sync_deleted.op_id, '') as base_op_id
+            coalesce(_sync_acknowledged.op_id, _sync_deleted.op_id, '') as base_op_id,
+            coalesce(_sync_acknowledged.is_created, '1') = '1' as is_created
         from _sync_desired
         full join _sync_acknowledged using (destination_key)
         left join _sync_deleted
@@ -226,38 +290,33 @@ def make_plan(
         where _sync_desired.row_digest is distinct from _sync_acknowledged.row_digest
         """
     )
-    if spec.on_leave == "keep":
-        connection.execute("delete from _sync_changed where operation = 'delete'")
-    digests = ", ".join(
-        f"{literal(column_tag(name))} || left("
-        + keyed_hash_sql(
-            f"{key} || {literal('|' + name + '|')} || {_canonical(column)}", home_key=secret
+    dropped = ["operation = 'nothing'"]
+    if not may_leave:
+        dropped.append("operation in ('delete', 'clear', 'remove')")
+    if spec.mode == "mirror":
+        dropped.append("operation in ('delete', 'clear', 'remove') and not is_created")
+    if spec.mode in ("create_only", "append"):
+        dropped.append("operation = 'update'")
+    connection.execute("delete from _sync_changed where " + " or ".join(dropped))
+
+
+def _find_columns(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes, epoch: str
+) -> None:
+    """Which columns of each changed row differ, and what is to become of the row."""
+    names = list(spec.value_columns.values())
+    tags = [column_tag(name) for name in names]
+    owned = _list(name for name in names if spec.rule(name).owner == "ours")
+    # What a row has no say about stays in the ledger as it was last written.
+    kept = "null"
+    if any(spec.rule(name).may_be_absent for name in names):
+        kept = (
+            f"[chunk for chunk in known.digests if starts_with(chunk, ({_list(tags)})[place])][1]"
         )
-        + f", {DIGEST_LENGTH})"
-        for column, name in spec.value_columns.items()
-    )
+    places = f"range(1, {len(names) + 1})"
     connection.execute(
         f"""
-        create or replace temp table _sync_digests as
-        select _sync_changed.destination_key, [{digests}]::varchar[] as digests
-        from {spec.relation} as model
-        inner join _sync_changed
-            on _sync_changed.destination_key = cast(model.{quoted(spec.key)} as varchar)
-        """
-    )
-    updated = connection.execute(
-        "select destination_key from _sync_changed where operation = 'update'"
-    ).fetchall()
-    _load(connection, "_sync_known", ledger.column_digests(key for (key,) in updated))
-    name_list = "[" + ", ".join(literal(name) for name in names) + "]::varchar[]"
-    op_id = keyed_hash_sql(
-        f"{literal(spec.name + '|' + epoch + '|')} || operation || '|' || destination_key || '|'"
-        " || base_op_id || '|' || coalesce(row_digest, '')",
-        home_key=secret,
-    )
-    connection.execute(
-        f"""
-        create or replace temp table _sync_plan as
+        create or replace temp table _sync_unordered as
         with known as (
             select
                 destination_key,
@@ -270,32 +329,106 @@ def make_plan(
         compared as (
             select
                 _sync_changed.*,
-                coalesce(array_to_string(_sync_digests.digests, ''), '') as column_digests,
-                case operation
-                    when 'create' then {name_list}
-                    when 'update' then [
-                        ({name_list})[place]
-                        for place in range(1, {len(names) + 1})
-                        if not list_contains(
+                coalesce(_sync_digests.subjects, '') as subjects,
+                coalesce(array_to_string([
+                    coalesce(_sync_digests.digests[place], {kept}, '') for place in {places}
+                ], ''), '') as column_digests,
+                case
+                    when operation in ('create', 'update') then [
+                        ({_list(names)})[place] for place in {places}
+                        if _sync_digests.digests[place] is not null and not list_contains(
                             coalesce(known.digests, []), _sync_digests.digests[place]
                         )
                     ]
+                    when operation = 'clear' then {owned}
                     else []
                 end as columns
             from _sync_changed
             left join _sync_digests using (destination_key)
             left join known using (destination_key)
+        ),
+        named as (
+            select {_op_id(spec, home_key, epoch)} as op_id, * from compared
         )
         select
-            {op_id} as op_id,
-            *,
-            operation = 'update' and len(columns) = 0 as is_restamp,
-            row_number() over (order by operation <> 'delete', destination_key) as position
-        from compared
-        order by position
+            named.*,
+            'ordinary' as lane,
+            case
+                when operation = 'update' and len(columns) = 0 then 'restamp'
+                when unknown.fate is not null then unknown.fate
+                when given_up.fate is not null then given_up.fate
+                else 'send'
+            end as fate
+        from named
+        left join _sync_aside as unknown
+            on unknown.destination_key = named.destination_key and unknown.fate = 'blocked'
+        left join _sync_aside as given_up
+            on given_up.op_id = named.op_id and given_up.fate = 'given_up'
         """
     )
-    return _counts(connection)
+
+
+def _take_away_refused(
+    connection: duckdb.DuckDBPyConnection,
+    spec: SyncSpec,
+    ledger: Acknowledged,
+    home_key: bytes,
+    epoch: str,
+    refused: str | None,
+) -> None:
+    """Put the rows of people who withdrew or were erased in the lane that is never held."""
+    if refused is None or spec.privacy is None:
+        return
+    load(connection, "_sync_subjects", ledger.subjects())
+    concerned = _concerned(spec, home_key, refused)
+    leaving = "delete" if spec.on_leave == "nothing" else spec.on_leave
+    connection.execute(
+        f"""
+        create or replace temp table _sync_refused as
+        {concerned}
+        union
+        select destination_key from (
+            select destination_key, unnest(string_split(subjects, ' ')) as subject
+            from _sync_subjects
+        )
+        where subject in (select subject from {refused})
+        """
+    )
+    of_refused = "destination_key in (select destination_key from _sync_refused)"
+    connection.execute(
+        f"""
+        create or replace temp table _sync_leaving as
+        with leaving as (
+            select
+                destination_key, {literal(leaving)} as operation, null::varchar as row_digest,
+                '' as subjects, op_id as base_op_id, true as is_created, '' as column_digests,
+                {_list(spec.owned_columns) if leaving == "clear" else "[]::varchar[]"} as columns
+            from _sync_acknowledged
+            where {of_refused}
+        )
+        select {_op_id(spec, home_key, epoch)} as op_id, *, 'privacy' as lane, 'send' as fate
+        from leaving
+        """
+    )
+    connection.execute(
+        f"update _sync_unordered set fate = 'cancelled' where {of_refused} and fate = 'send'"
+    )
+    connection.execute("insert into _sync_unordered by name select * from _sync_leaving")
+
+
+def _op_id(spec: SyncSpec, home_key: bytes, epoch: str) -> str:
+    return keyed_hash_sql(
+        f"{literal(spec.name + '|' + epoch + '|')} || operation || '|' || destination_key || '|'"
+        " || base_op_id || '|' || coalesce(row_digest, '')",
+        home_key=literal(home_key.hex()),
+    )
+
+
+def hold(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let nothing of the ordinary lane go; the privacy lane is never held."""
+    connection.execute(
+        "update _sync_plan set fate = 'held' where lane = 'ordinary' and fate = 'send'"
+    )
 
 
 def planned_operations(
@@ -305,9 +438,97 @@ def planned_operations(
     yield from _blocks(
         connection,
         "select op_id, destination_key, operation, row_digest from _sync_plan"
-        " where not is_restamp and position > $start and position <= $stop",
+        " where fate = 'send' and position > $start and position <= $stop",
         size,
     )
+
+
+def given_up(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The operations that are not tried again as they are."""
+    found = connection.execute("select op_id from _sync_plan where fate = 'given_up'").fetchall()
+    return [op_id for (op_id,) in found]
+
+
+def count_union(connection: duckdb.DuckDBPyConnection, operation: str, touched: pa.Table) -> int:
+    """How many rows the plan and earlier operations of a kind touch, each counted once."""
+    kinds = LEAVING if operation == "delete" else (operation,)
+    load(connection, "_sync_touched", touched)
+    (rows,) = _row(
+        connection,
+        f"""
+        select count(*) from (
+            select destination_key from _sync_plan
+            where lane = 'ordinary' and fate in ('send', 'held')
+                and operation in ({", ".join(literal(kind) for kind in kinds)})
+            union
+            select destination_key from _sync_touched
+        )
+        """,
+    )
+    return int(rows)
+
+
+def refused_keys(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes, refused: str
+) -> frozenset[str]:
+    """Keys of rows of the model that are about somebody in a table of refused subjects."""
+    rows = connection.execute(_concerned(spec, home_key, refused)).fetchall()
+    return frozenset(key for (key,) in rows)
+
+
+def _concerned(spec: SyncSpec, home_key: bytes, refused: str) -> str:
+    return f"""
+        select distinct destination_key from (
+            select
+                {key_sql(spec)} as destination_key,
+                unnest(string_split({_subjects(spec, literal(home_key.hex()))}, ' ')) as subject
+            from {spec.relation}
+        )
+        where subject in (select subject from {refused})
+    """
+
+
+def shown_rows(
+    connection: duckdb.DuckDBPyConnection, limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a plan for a person: key, operation, columns and fate, never a value."""
+    ending = "" if limit is None else f" limit {limit}"
+    result = connection.execute(
+        "select destination_key as key, operation, columns, lane, fate from _sync_plan"
+        f" where fate <> 'restamp' order by position{ending}"
+    )
+    while block := result.fetchmany(10_000):
+        for key, operation, columns, lane, fate in block:
+            yield {
+                "key": key,
+                "operation": operation,
+                "columns": columns if operation == "update" else [],
+                "lane": lane,
+                "fate": fate,
+            }
+
+
+def changed_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """How many updates write each destination column."""
+    rows = connection.execute(
+        """
+        select name, count(*) from (
+            select unnest(columns) as name from _sync_plan
+            where operation = 'update' and fate in ('send', 'held')
+        ) group by all order by 2 desc, 1
+        """
+    ).fetchall()
+    return dict(rows)
+
+
+def filled(connection: duckdb.DuckDBPyConnection, spec: SyncSpec) -> dict[str, int]:
+    """How many rows of the model have a value, by model column."""
+    columns = list(spec.value_columns)
+    if not columns:
+        return {}
+    texts = [f"count(nullif(cast({quoted(column)} as varchar), ''))" for column in columns]
+    found = _row(connection, f"select {', '.join(texts)} from {spec.relation}")
+    return dict(zip(columns, found, strict=True))
 
 
 def restamps(
@@ -317,7 +538,7 @@ def restamps(
     yield from _blocks(
         connection,
         "select destination_key, row_digest, column_digests from _sync_plan"
-        " where is_restamp and position > $start and position <= $stop",
+        " where fate = 'restamp' and position > $start and position <= $stop",
         size,
     )
 
@@ -325,7 +546,7 @@ def restamps(
 def planned_rows(
     connection: duckdb.DuckDBPyConnection, spec: SyncSpec, size: int, *, whole: bool = False
 ) -> Iterator[list[PlannedRow]]:
-    """The rows of the plan with their values, in batches; deletes first, then by key.
+    """The rows of the plan with their values, in batches: privacy first, deletes, then by key.
 
     Deletes go first: a row that gives up a unique value does so before another takes it. With
     `whole`, an update has the values of all columns and not only of those that changed.
@@ -337,11 +558,12 @@ def planned_rows(
         create or replace temp table _sync_rows as
         select
             plan.position, plan.op_id, plan.destination_key, plan.operation, plan.row_digest,
-            plan.column_digests, plan.columns{_selected(connection, spec, columns)}
+            plan.column_digests, plan.columns, plan.subjects,
+            {_updated_at(spec)}{_selected(connection, spec, columns)}
         from _sync_plan as plan
         left join {spec.relation} as model
-            on cast(model.{quoted(spec.key)} as varchar) = plan.destination_key
-        where not plan.is_restamp
+            on {key_sql(spec, "model.")} = plan.destination_key
+        where plan.fate = 'send'
         order by plan.position
         """
     )
@@ -358,18 +580,40 @@ def planned_rows(
 def whole_rows(
     connection: duckdb.DuckDBPyConnection, spec: SyncSpec, keys: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """All values of some rows by key, for rows that have gone from the destination."""
+    """All values of some rows by key; columns that a row has no say about are left out."""
     columns = list(spec.value_columns)
-    key = f"cast(model.{quoted(spec.key)} as varchar)"
+    absent = ", ".join(f"{_canonical(spec, column)} = {_ABSENT}" for column in columns)
+    load(connection, "_sync_wanted", pa.table({"key": pa.array(list(keys), pa.string())}))
     rows = connection.execute(
         f"""
-        select {key}{_selected(connection, spec, columns)}
-        from {spec.relation} as model where list_contains($keys, {key})
-        """,
-        {"keys": list(keys)},
+        select
+            {key_sql(spec, "model.")},
+            [{absent}]::boolean[]{_selected(connection, spec, columns)}
+        from {spec.relation} as model
+        where {key_sql(spec, "model.")} in (select key from _sync_wanted)
+        """
     ).fetchall()
     names = list(spec.value_columns.values())
-    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows}
+    return {
+        row[0]: {
+            name: value
+            for name, value, is_absent in zip(names, row[2:], row[1], strict=True)
+            if not is_absent
+        }
+        for row in rows
+    }
+
+
+def key_sql(spec: SyncSpec, prefix: str = "") -> str:
+    """SQL for the key of a row of the model, as text."""
+    return f"cast({prefix}{quoted(spec.key)} as varchar)"
+
+
+def _updated_at(spec: SyncSpec) -> str:
+    if spec.updated_at is None:
+        return "null::varchar as updated_at"
+    moment = f"model.{quoted(spec.updated_at)}::timestamptz"
+    return f"strftime({moment}, '%Y-%m-%dT%H:%M:%S.%f+00:00') as updated_at"
 
 
 def _selected(connection: duckdb.DuckDBPyConnection, spec: SyncSpec, columns: list[str]) -> str:
@@ -377,6 +621,8 @@ def _selected(connection: duckdb.DuckDBPyConnection, spec: SyncSpec, columns: li
     selected = ""
     for column in columns:
         name = f"model.{quoted(column)}"
+        if spec.rule(spec.columns[column]).when_empty == "clear":
+            name = f"nullif({name}, '')"
         if types[column].startswith("TIMESTAMP"):
             name = f"strftime({name}, '%Y-%m-%dT%H:%M:%SZ')"
         selected += f", {name}"
@@ -392,7 +638,7 @@ def _blocks(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Itera
 
 
 def _planned_row(row: tuple[Any, ...], names: list[str], whole: bool) -> PlannedRow:
-    op_id, key, operation, row_digest, column_digests, columns, *values = row
+    op_id, key, operation, row_digest, column_digests, columns, subjects, at, *values = row
     wanted = set(names if whole and operation == "update" else columns)
     return PlannedRow(
         op_id=op_id,
@@ -402,13 +648,48 @@ def _planned_row(row: tuple[Any, ...], names: list[str], whole: bool) -> Planned
         column_digests=column_digests,
         columns=tuple(columns),
         values={name: value for name, value in zip(names, values, strict=True) if name in wanted},
+        subjects=subjects,
+        updated_at=at,
     )
 
 
-def _canonical(column: str) -> str:
+# What a column's canonical text is when the row has no say about it: no value's text begins so.
+_ABSENT = "'k'"
+
+
+def _canonical(spec: SyncSpec, column: str) -> str:
     """SQL for a value as text that no other value shares, so that values can be put in a row."""
+    rule = spec.rule(spec.columns[column])
     text = f"cast({quoted(column)} as varchar)"
-    return f"coalesce(length({text}) || ':' || {text}, 'n')"
+    null = _ABSENT if rule.when_null == "keep" else "'n'"
+    filled = f"coalesce(length({text}) || ':' || {text}, {null})"
+    match rule.when_empty:
+        case "write":
+            return filled
+        case "clear":
+            return f"(case when {text} = '' then 'n' else {filled} end)"
+        case "keep":
+            return f"(case when {text} = '' then {_ABSENT} else {filled} end)"
+
+
+def _subjects(spec: SyncSpec, secret: str) -> str:
+    """SQL for the keyed hashes of whom a row is about, divided by spaces."""
+    if spec.privacy is None:
+        return "''"
+    parts = [
+        keyed_hash_sql(f"lower(trim(nullif({quoted(column)}, '')))", home_key=secret)
+        for column in spec.privacy.contact_points
+    ]
+    if spec.privacy.record is not None:
+        source, _, entity = spec.privacy.record.partition(":")
+        parts.append(
+            keyed_hash_sql(record_id_sql(source, entity, quoted(spec.key)), home_key=secret)
+        )
+    return f"concat_ws(' ', {', '.join(parts)})" if parts else "''"
+
+
+def _list(names: Iterable[str]) -> str:
+    return "[" + ", ".join(literal(name) for name in names) + "]::varchar[]"
 
 
 def _check_tags(spec: SyncSpec) -> None:
@@ -420,22 +701,35 @@ def _check_tags(spec: SyncSpec) -> None:
         )
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> Plan:
-    creates, updates, deletes, restamped, digest = _row(
+def counts(connection: duckdb.DuckDBPyConnection) -> Plan:
+    """The counts of the plan in `_sync_plan`, as it is now."""
+    creates, updates, deletes, restamped, withdrawals, cancelled, given_up, blocked, digest = _row(
         connection,
         """
         select
-            count(*) filter (where operation = 'create'),
-            count(*) filter (where operation = 'update' and not is_restamp),
-            count(*) filter (where operation = 'delete'),
-            count(*) filter (where is_restamp),
-            coalesce(bit_xor(md5_number(op_id)), 0)::varchar
-        from _sync_plan
+            count(*) filter (where is_open and operation = 'create'),
+            count(*) filter (where is_open and operation = 'update'),
+            count(*) filter (where is_open and operation in ('delete', 'clear', 'remove')),
+            count(*) filter (where fate = 'restamp'),
+            count(*) filter (where lane = 'privacy'),
+            count(*) filter (where fate = 'cancelled' and operation in ('create', 'update')),
+            count(*) filter (where fate = 'given_up'),
+            count(*) filter (where fate = 'blocked'),
+            -- What consent cancels stays part of it: a plan that lost rows to it is the same plan.
+            md5(coalesce(bit_xor(md5_number(op_id)) filter (is_open or fate = 'cancelled'), 0)
+                || '|' || count(*) filter (is_open or fate = 'cancelled'))
+        from (select *, lane = 'ordinary' and fate in ('send', 'held') as is_open from _sync_plan)
         """,
     )
-    desired, acknowledged = _row(
+    desired, acknowledged, waiting = _row(
         connection,
-        "select (select count(*) from _sync_desired), (select count(*) from _sync_acknowledged)",
+        """
+        select
+            (select count(*) from _sync_desired),
+            (select count(*) from _sync_acknowledged),
+            (select count(*) from _sync_plan where operation in ('create', 'update')
+                and fate <> 'restamp')
+        """,
     )
     return Plan(
         acknowledged=acknowledged,
@@ -443,13 +737,18 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> Plan:
         creates=creates,
         updates=updates,
         deletes=deletes,
-        unchanged=desired - creates - updates,
+        unchanged=desired - waiting,
         restamped=restamped,
         digest=digest,
+        withdrawals=withdrawals,
+        cancelled=cancelled,
+        given_up=given_up,
+        blocked=blocked,
     )
 
 
-def _load(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+def load(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """Put a table in the connection, as a temporary one."""
     connection.register("_sync_arrow", table)
     try:
         connection.execute(f"create or replace temp table {name} as select * from _sync_arrow")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,13 @@ class SyncReport:
         acknowledged: Rows accepted in this run, or found accepted by an earlier one.
         unknown: Rows whose outcome could not be learnt.
         held: Rows that wait for a person.
+        withdrawals: Rows taken away because their person withdrew or was erased; never held.
+        cancelled: Rows not sent for the same reason.
+        given_up: Rows refused too often to be tried again as they are.
+        blocked: Rows that wait for an outcome which cannot be read back.
+        skipped: Rows that the mode leaves alone, since the destination does not have them.
+        kept: Rows of which nothing had to be written, by what is there and whose it is.
+        conflicts: Fields that both sides changed since we last wrote them.
         requests: HTTP requests, retries and reading back included.
         message: Why, when it is not simply done.
     """
@@ -31,6 +40,13 @@ class SyncReport:
     rejected: int = 0
     unknown: int = 0
     held: int = 0
+    withdrawals: int = 0
+    cancelled: int = 0
+    given_up: int = 0
+    blocked: int = 0
+    skipped: int = 0
+    kept: int = 0
+    conflicts: int = 0
     requests: int = 0
     retries: int = 0
     waited_seconds: float = 0.0
@@ -39,6 +55,55 @@ class SyncReport:
 
     def as_dict(self) -> dict[str, object]:
         """The report as plain values, for metadata."""
+        return asdict(self)
+
+    def figures(self) -> dict[str, float]:
+        """The counts that the table of runs has no column of their own for."""
+        return {name: getattr(self, name) for name in _FIGURES}
+
+
+_FIGURES = (
+    "withdrawals", "cancelled", "given_up", "blocked", "skipped", "kept", "conflicts",
+    "requests", "retries", "waited_seconds", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What a run would do; counts and ids only.
+
+    Attributes:
+        plan_id: What `apply` takes; None for a plan against what the destination holds.
+        status: planned, held (a run would send nothing of it) or approved.
+        on_leave: What happens to the rows that are counted as deletes.
+        columns: Updates by destination column.
+        reasons: Why it is held.
+        warnings: What a person should know besides.
+        drift: How the destination differs from what we know of it, if it was read.
+        rows: Key, operation, columns, lane and fate of each row.
+    """
+
+    sync: str
+    plan_id: str | None
+    version_id: str
+    status: str
+    creates: int
+    updates: int
+    deletes: int
+    unchanged: int
+    withdrawals: int
+    cancelled: int
+    given_up: int
+    blocked: int
+    on_leave: str
+    columns: Mapping[str, int]
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    drift: Mapping[str, Any] | None
+    rows: tuple[Mapping[str, Any], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
         return asdict(self)
 
 

@@ -12,9 +12,15 @@ A sync (`models/activation/sync_<destination>__<objects>.sql`)::
         destination: crm                    # [destinations.crm] in the settings
         entity: cdp_customerprofiles
         key: contact_id                     # unique, never null; the destination's own key
-        columns: {contact_id: cdp_contactid, full_name: cdp_fullname, …}
-        option_columns: [lifecycle_stage]   # optional: labels that must become option codes
-        on_leave: delete                    # or keep: what happens when a row leaves the model
+        columns:                            # where each goes; what is not here is not touched
+          contact_id: cdp_contactid
+          full_name: cdp_fullname
+          city: {column: cdp_city, owner: fill_empty, when_null: keep}
+        option_columns: [lifecycle_stage]   # labels that must become option codes
+        mode: mirror                        # upsert, update_only, create_only, mirror or append
+        on_leave: delete                    # nothing, clear, delete or remove, when a row leaves
+
+What may be given besides, and what each word means, is in the docstrings of the types below.
 
 An audience (`models/segments/seg_<audience>.sql`)::
 
@@ -25,17 +31,61 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from klantbeeld.errors import KlantbeeldError
 
 Manifest = Mapping[str, Any]
-OnLeave = Literal["delete", "keep"]
+Mode = Literal["upsert", "update_only", "create_only", "mirror", "append"]
+OnLeave = Literal["nothing", "clear", "delete", "remove"]
+Owner = Literal["ours", "theirs", "fill_empty", "newest"]
+WhenNull = Literal["clear", "keep"]
+WhenEmpty = Literal["write", "clear", "keep"]
 
 _CHANNELS = ("email", "phone", "postal")
 _PURPOSES = ("commercial", "transactional")
+_OPERATIONS = ("creates", "updates", "deletes")
+
+
+@dataclass(frozen=True)
+class ColumnRule:
+    """How one column is written.
+
+    Attributes:
+        owner: Whose the value is. `ours`: always as the model says. `theirs`: written when the row
+            is made, never again. `fill_empty`: written where nothing is there, and kept up to date
+            as long as nobody else changed it. `newest`: if both sides changed it since we last
+            wrote it, the later change wins (needs `updated_at` and `modified_at`).
+        when_null: What a null does: `clear` empties the field, `keep` leaves what is there.
+        when_empty: What an empty text does: `write` writes it, `clear` and `keep` as for a null.
+    """
+
+    owner: Owner = "ours"
+    when_null: WhenNull = "clear"
+    when_empty: WhenEmpty = "write"
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a row may have no say about this column."""
+        return "keep" in (self.when_null, self.when_empty)
+
+
+@dataclass(frozen=True)
+class PrivacyRule:
+    """Which rows leave first, whatever the guards say, when somebody withdraws or is erased.
+
+    Attributes:
+        contact_points: Channel (email or phone) by the model column that shows the contact point.
+        purpose: A withdrawal for this purpose takes the row away; None: erasure alone does.
+        record: Source and entity of the record that the key is of, such as `crm:contact`: rows of
+            erased records are taken away.
+    """
+
+    contact_points: Mapping[str, str]
+    purpose: str | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +100,21 @@ class SyncSpec:
         key: Model column with the destination's key.
         columns: Destination column by model column, the key's included.
         option_columns: Model columns that hold labels of an option set.
-        on_leave: What happens to a row that we created when it leaves the model.
+        mode: `upsert`: rows are made or updated. `update_only`: only rows that are there.
+            `create_only`: only rows that are not; nothing is changed afterwards. `mirror`: as
+            upsert, and rows that we made leave with the model. `append`: each row is sent once.
+        on_leave: What happens at the destination when a row leaves the model.
+        rules: How columns are written, by destination column; see `rule`.
+        updated_at: Model column with the time of the row's last change, for `newest`.
+        modified_at: The destination's column with the same, for `newest`.
+        is_exclusive: All rows of the entity are this sync's: what is there and not in the model has
+            lost its entry in the ledger, and is treated as ours.
+        limits: Rows and percentage by operation, where they are not those of the settings.
+        baseline: Rows that a first sync may make; None: as in the settings.
+        give_up_after: Refusals after which a row whose data does not change is not tried again;
+            None: as in the settings.
+        privacy: Which rows leave when somebody withdraws or is erased.
+        is_key_personal: The key is personal data: shown as a keyed hash only.
     """
 
     name: str
@@ -60,7 +124,17 @@ class SyncSpec:
     key: str
     columns: Mapping[str, str]
     option_columns: tuple[str, ...] = ()
-    on_leave: OnLeave = "delete"
+    mode: Mode = "upsert"
+    on_leave: OnLeave = "nothing"
+    rules: Mapping[str, ColumnRule] = field(default_factory=dict)
+    updated_at: str | None = None
+    modified_at: str | None = None
+    is_exclusive: bool = False
+    limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    baseline: int | None = None
+    give_up_after: int | None = None
+    privacy: PrivacyRule | None = None
+    is_key_personal: bool = False
 
     @property
     def key_column(self) -> str:
@@ -72,6 +146,23 @@ class SyncSpec:
         """Destination column by model column without the key, ordered by destination column."""
         pairs = [(model, column) for model, column in self.columns.items() if model != self.key]
         return dict(sorted(pairs, key=lambda pair: pair[1]))
+
+    def rule(self, column: str) -> ColumnRule:
+        """How a destination column is written."""
+        return self.rules.get(column, _PLAIN)
+
+    @property
+    def owned_columns(self) -> tuple[str, ...]:
+        """Destination columns that are ours alone."""
+        return tuple(c for c in self.value_columns.values() if self.rule(c).owner == "ours")
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether what is there has to be known before a row is written."""
+        return len(self.owned_columns) < len(self.value_columns)
+
+
+_PLAIN = ColumnRule()
 
 
 @dataclass(frozen=True)
@@ -178,42 +269,204 @@ def _models_with_meta(manifest: Manifest) -> Iterator[tuple[str, Manifest, Manif
             yield node["name"], node, meta
 
 
-def _sync(name: str, node: Manifest, meta: Any) -> SyncSpec:
-    where = f"{name}: meta.sync"
-    if not isinstance(meta, dict):
-        raise KlantbeeldError(f"{where} must be a mapping", "See klantbeeld/activation/specs.py.")
-    missing = [key for key in ("destination", "entity", "key", "columns") if not meta.get(key)]
-    if missing:
-        raise KlantbeeldError(f"{where} lacks {', '.join(missing)}")
-    unknown = set(meta) - {
-        "destination", "entity", "key", "columns", "option_columns", "on_leave",
-    }  # fmt: skip
-    if unknown:
-        raise KlantbeeldError(f"{where} has unknown entries: {', '.join(sorted(unknown))}")
-    columns = dict(meta["columns"])
-    if meta["key"] not in columns:
+class _Declaration:
+    """`meta.sync` of one model; every complaint names the model and the entry."""
+
+    def __init__(self, name: str, values: Any, path: str = "meta.sync") -> None:
+        self._where = f"{name}: {path}"
+        self._name, self._path = name, path
+        if not isinstance(values, dict):
+            raise KlantbeeldError(f"{self._where} must be a mapping", _SEE)
+        self._values = values
+
+    def allow(self, *names: str) -> None:
+        """Refuse entries of other names, which would be mistakes in spelling."""
+        unknown = sorted(set(map(str, self._values)) - set(names))
+        if unknown:
+            raise KlantbeeldError(
+                f"{self._where} has unknown entries: {', '.join(unknown)}",
+                f"Known: {', '.join(names)}.",
+            )
+
+    def require(self, *names: str) -> None:
+        """Refuse a declaration without these."""
+        missing = [name for name in names if not self._values.get(name)]
+        if missing:
+            raise KlantbeeldError(f"{self._where} lacks {', '.join(missing)}", _SEE)
+
+    def get(self, name: str) -> Any:
+        """An entry as it is, or None."""
+        return self._values.get(name)
+
+    def text(self, name: str) -> str | None:
+        """An entry that is a text."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise KlantbeeldError(f"{self._where}.{name} must be a text, not {value!r}")
+        return value
+
+    def choice(self, name: str, choices: object, default: str) -> Any:
+        """An entry that is one of some words."""
+        value = self._values.get(name, default)
+        known = get_args(choices)
+        if value not in known:
+            raise KlantbeeldError(
+                f"{self._where}.{name} is {value!r}", f"One of: {', '.join(known)}."
+            )
+        return value
+
+    def whole(self, name: str) -> int | None:
+        """An entry that is a whole number, not negative."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
         raise KlantbeeldError(
-            f"{where}.columns does not map the key {meta['key']}",
-            "Map it to the destination's key column.",
+            f"{self._where}.{name} is {value!r}", "A whole number, 0 or more, is expected."
+        )
+
+    def flag(self, name: str) -> bool:
+        """An entry that is true or false."""
+        value = self._values.get(name, False)
+        if not isinstance(value, bool):
+            raise KlantbeeldError(f"{self._where}.{name} must be true or false")
+        return value
+
+    def inner(self, name: str) -> _Declaration | None:
+        """An entry that is a declaration itself."""
+        if self._values.get(name) is None:
+            return None
+        return _Declaration(self._name, self._values[name], f"{self._path}.{name}")
+
+    def refuse(self, name: str, problem: str, hint: str | None = None) -> KlantbeeldError:
+        """The error for an entry."""
+        return KlantbeeldError(f"{self._where}.{name} {problem}", hint)
+
+
+_SEE = "See docs/destinations.md, or another sync of this project."
+
+
+def _sync(name: str, node: Manifest, meta: Any) -> SyncSpec:
+    given = _Declaration(name, meta)
+    given.require("destination", "entity", "key", "columns")
+    given.allow(
+        "destination", "entity", "key", "columns", "option_columns", "mode", "on_leave",
+        "updated_at", "modified_at", "exclusive", "limits", "give_up_after", "privacy",
+    )  # fmt: skip
+    columns, rules = _columns(name, given)
+    key = str(given.get("key"))
+    if key not in columns:
+        raise given.refuse(
+            "columns", f"does not map the key {key}", "Map it to the destination's key column."
         )
     if len(set(columns.values())) < len(columns):
-        raise KlantbeeldError(f"{where}.columns maps two columns to one destination column")
-    options = tuple(meta.get("option_columns") or ())
+        raise given.refuse("columns", "maps two columns to one destination column")
+    if columns[key] in rules:
+        raise given.refuse("columns", f"gives rules for the key {key}, which is always written")
+    options = tuple(given.get("option_columns") or ())
     if not set(options) <= set(columns):
-        raise KlantbeeldError(f"{where}.option_columns names a column that is not mapped")
-    on_leave = meta.get("on_leave", "delete")
-    if on_leave not in ("delete", "keep"):
-        raise KlantbeeldError(f"{where}.on_leave must be delete or keep")
+        raise given.refuse("option_columns", "names a column that is not mapped")
+    mode: Mode = given.choice("mode", Mode, "upsert")
+    on_leave: OnLeave = given.choice(
+        "on_leave", OnLeave, "delete" if mode == "mirror" else "nothing"
+    )
+    if mode == "mirror" and on_leave == "nothing":
+        raise given.refuse("on_leave", "is nothing while mode is mirror", "Use mode: upsert.")
+    if mode in ("create_only", "append") and on_leave == "clear":
+        raise given.refuse("on_leave", f"is clear while mode is {mode}, which changes no row")
+    updated_at, modified_at = given.text("updated_at"), given.text("modified_at")
+    newest = sorted(column for column, rule in rules.items() if rule.owner == "newest")
+    if newest and not (updated_at and modified_at):
+        raise given.refuse(
+            "columns",
+            f"says owner: newest of {', '.join(newest)}, without updated_at and modified_at",
+            "Name the model's column and the destination's column with the time of a change.",
+        )
+    limits, baseline = _limits(given)
     return SyncSpec(
         name=name,
         relation=f"{node['schema']}.{node.get('alias') or name}",
-        destination=meta["destination"],
-        entity=meta["entity"],
-        key=meta["key"],
+        destination=str(given.text("destination")),
+        entity=str(given.text("entity")),
+        key=key,
         columns=columns,
         option_columns=options,
+        mode=mode,
         on_leave=on_leave,
+        rules=rules,
+        updated_at=updated_at,
+        modified_at=modified_at,
+        is_exclusive=given.flag("exclusive"),
+        limits=limits,
+        baseline=baseline,
+        give_up_after=given.whole("give_up_after"),
+        privacy=_privacy(given),
+        is_key_personal=_is_personal(node, key),
     )
+
+
+def _columns(name: str, given: _Declaration) -> tuple[dict[str, str], dict[str, ColumnRule]]:
+    if not isinstance(given.get("columns"), dict):
+        raise given.refuse("columns", "must be a mapping", _SEE)
+    columns: dict[str, str] = {}
+    rules: dict[str, ColumnRule] = {}
+    for model, target in given.get("columns").items():
+        if isinstance(target, str):
+            columns[str(model)] = target
+            continue
+        one = _Declaration(name, target, f"meta.sync.columns.{model}")
+        one.require("column")
+        one.allow("column", "owner", "when_null", "when_empty")
+        column = columns[str(model)] = str(one.text("column"))
+        rule = ColumnRule(
+            owner=one.choice("owner", Owner, "ours"),
+            when_null=one.choice("when_null", WhenNull, "clear"),
+            when_empty=one.choice("when_empty", WhenEmpty, "write"),
+        )
+        if rule != _PLAIN:
+            rules[column] = rule
+    return columns, rules
+
+
+def _limits(given: _Declaration) -> tuple[dict[str, tuple[int, int]], int | None]:
+    declared = given.inner("limits")
+    if declared is None:
+        return {}, None
+    declared.allow(*_OPERATIONS, "baseline")
+    limits = {}
+    for operation in _OPERATIONS:
+        limit = declared.inner(operation)
+        if limit is None:
+            continue
+        limit.allow("rows", "percent")
+        rows, percent = limit.whole("rows"), limit.whole("percent")
+        if rows is None or percent is None or percent > 100:
+            raise declared.refuse(operation, "needs rows, and percent of 0 to 100")
+        limits[operation] = (rows, percent)
+    return limits, declared.whole("baseline")
+
+
+def _privacy(given: _Declaration) -> PrivacyRule | None:
+    declared = given.inner("privacy")
+    if declared is None:
+        return None
+    declared.allow("contact_points", "purpose", "record")
+    points = declared.get("contact_points") or {}
+    if not isinstance(points, dict) or not set(points.values()) <= {"email", "phone"}:
+        raise declared.refuse("contact_points", "must give email or phone by model column")
+    purpose = declared.text("purpose")
+    if purpose is not None and purpose not in _PURPOSES:
+        raise declared.refuse("purpose", f"must be one of {', '.join(_PURPOSES)}")
+    return PrivacyRule(
+        {str(c): str(v) for c, v in points.items()}, purpose, declared.text("record")
+    )
+
+
+def _is_personal(node: Manifest, column: str) -> bool:
+    about = (node.get("columns") or {}).get(column) or {}
+    meta = (about.get("config") or {}).get("meta") or about.get("meta") or {}
+    return bool(meta.get("pii"))
 
 
 def _audience(name: str, meta: Manifest) -> AudienceSpec:

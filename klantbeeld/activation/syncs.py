@@ -1,23 +1,37 @@
-"""One run of one sync, from the published version to the report.
+"""One sync against one published version: planned, applied, run, reconciled.
 
     resolve what an earlier run left open -> plan -> guard -> outbox -> deliver -> report
 
-Only a published version is read. A run with nothing to do asks the destination nothing.
+Only a published version is read. A run with nothing to do asks the destination nothing. A home
+whose ledger is not of its epoch (restored, or new) is compared with the destination first.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from klantbeeld.activation import planning
+from klantbeeld.activation import planning, preflight
+from klantbeeld.activation.consent import RefusedSubjects
 from klantbeeld.activation.delivery import Delivery
 from klantbeeld.activation.destinations import RecordDestination, is_switched_off, open_records
-from klantbeeld.activation.guards import Limit, PlanCounts, reasons_to_hold, upstream_reasons
+from klantbeeld.activation.guards import (
+    Limit,
+    Limits,
+    PlanCounts,
+    emptied_reasons,
+    reasons_to_hold,
+    upstream_reasons,
+)
 from klantbeeld.activation.ledger import Ledger
-from klantbeeld.activation.reports import SyncReport
+from klantbeeld.activation.operations import Maker
+from klantbeeld.activation.plans import PlanBook, SavedPlan, find_plan
+from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
+from klantbeeld.activation.reports import PlanReport, SyncReport
 from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
@@ -33,10 +47,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ENQUEUE_BLOCK = 10_000
+Progress = Callable[[int], None]
 
 
 def run_sync(
-    name: str, settings: Settings, control: ControlPlane, warehouse: Warehouse, run_id: str
+    name: str,
+    settings: Settings,
+    control: ControlPlane,
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    progress: Progress | None = None,
 ) -> SyncReport:
     """Bring a destination up to date with the published version.
 
@@ -48,27 +69,396 @@ def run_sync(
         control: The home's control plane.
         warehouse: The home's warehouse.
         run_id: The run this is part of.
+        progress: Told the number of rows done, after each batch.
 
     Raises:
         NothingPublished: No version is published.
         RunInProgress: This sync is running in another process.
         KlantbeeldError: There is no such sync in the published version.
     """
+    return _run(_Sync(name, settings, control, warehouse), run_id, None, progress)
+
+
+def apply_plan(
+    plan_id: str,
+    settings: Settings,
+    control: ControlPlane,
+    warehouse: Warehouse,
+    run_id: str,
+    *,
+    progress: Progress | None = None,
+) -> SyncReport:
+    """Send exactly a plan that was shown, less what consent has cancelled since.
+
+    Args:
+        plan_id: The plan's id, as `plan_sync` gave it.
+        settings: The home's settings.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+        run_id: The run this is part of.
+        progress: Told the number of rows done, after each batch.
+
+    Raises:
+        KlantbeeldError: There is no such plan, it is too old or was applied already. That the world
+            moved since is a report with status failed: nothing was sent.
+    """
+    sync = _Sync(find_plan(control, plan_id).sync, settings, control, warehouse)
+    return _run(sync, run_id, sync.plans.require(plan_id), progress)
+
+
+def plan_sync(
+    name: str,
+    settings: Settings,
+    control: ControlPlane,
+    warehouse: Warehouse,
+    *,
+    against_destination: bool = False,
+    limit: int | None = None,
+) -> PlanReport:
+    """Say what a run would do now; sends nothing.
+
+    Args:
+        name: The model's name.
+        settings: The home's settings.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+        against_destination: Plan on what the destination holds, read from it, and not on what it
+            acknowledged.
+        limit: Rows to show at most; None: all.
+
+    Raises:
+        KlantbeeldError: The model cannot be sent, or the destination cannot be read.
+    """
+    sync = _Sync(name, settings, control, warehouse)
+    with sync.lock(), sync.open() as connection:
+        return sync.plan_report(connection, against_destination, limit)
+
+
+def reconcile_sync(
+    name: str,
+    settings: Settings,
+    control: ControlPlane,
+    warehouse: Warehouse,
+    *,
+    repair: bool = False,
+    progress: Progress | None = None,
+) -> Drift:
+    """Read what the destination holds and say how it differs from what we know of it.
+
+    Args:
+        name: The model's name.
+        settings: The home's settings.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+        repair: Put the ledger right, so that the next run sends what repairs the drift, under the
+            ordinary guards.
+        progress: Told the number of rows read, page by page.
+
+    Raises:
+        KlantbeeldError: The model cannot be sent, or the destination cannot be read and compared.
+    """
+    sync = _Sync(name, settings, control, warehouse)
+    with sync.lock(), sync.open() as connection:
+        return sync.reconcile(connection, repair=repair, progress=progress)
+
+
+class _Sync:
+    """A sync of the current version, with its memory."""
+
+    def __init__(
+        self, name: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
+    ) -> None:
+        version = warehouse.current()
+        if version is None:
+            raise NothingPublished
+        self.version: Version = version
+        self.settings = settings
+        self.control = control
+        self.warehouse = warehouse
+        self.spec: SyncSpec = find_sync(read_manifest(version.manifest), name)
+        self.clock = Clock(settings)
+        self.ledger = Ledger(control, self.spec.name, self.clock)
+        hours = settings.activation.approval_hours
+        self.plans = PlanBook(control, self.spec.name, self.clock, hours)
+        self.shown = preflight.Shown(self.spec, settings.home_key())
+        self._refused: RefusedSubjects | None = None
+        self._withdrawn: frozenset[str] = frozenset()
+
+    def lock(self) -> AbstractContextManager[None]:
+        """The lock of this sync: one process at a time plans, sends or repairs it."""
+        path = self.settings.paths.home / "locks" / f"{self.spec.name}.lock"
+        return run_lock(path, f"sync {self.spec.name}")
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The version, with what the control plane knows against using it."""
+        with self.warehouse.read(self.version.version_id) as connection:
+            if self.spec.privacy is not None:
+                self._refused = RefusedSubjects(
+                    connection,
+                    self.control,
+                    self.spec.privacy,
+                    self.clock,
+                    self.settings.home_key(),
+                )
+            yield connection
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the settings, and of the sync where it has its own."""
+        common = self.settings.activation
+
+        def limit(operation: str, percent: int) -> Limit:
+            return Limit(*self.spec.limits.get(operation, (common.guard_rows, percent)))
+
+        baseline = self.spec.baseline
+        return Limits(
+            creates=limit("creates", common.guard_create_percent),
+            updates=limit("updates", common.guard_update_percent),
+            deletes=limit("deletes", common.guard_percent),
+            emptied=Limit(common.guard_rows, common.guard_emptied_percent),
+            baseline=common.guard_baseline if baseline is None else baseline,
+            days=common.guard_days,
+        )
+
+    # ---- planning ------------------------------------------------------------------------------
+
+    def plan(
+        self, connection: duckdb.DuckDBPyConnection, ledger: planning.Acknowledged | None = None
+    ) -> planning.Plan:
+        """Make the plan; its rows are in `_sync_plan`."""
+        refused = None
+        if self._refused is not None:
+            self._refused.refresh()
+            refused = None if self._refused.is_empty else self._refused.table
+        give_up_after = self.spec.give_up_after
+        return planning.make_plan(
+            connection,
+            self.spec,
+            ledger or self.ledger,
+            home_key=self.settings.home_key(),
+            epoch=self.ledger.epoch,
+            give_up_after=(
+                self.settings.activation.give_up_after if give_up_after is None else give_up_after
+            ),
+            refused=refused,
+            may_leave=not self.is_first,
+        )
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no run of this sync ever ended well: what it does is the baseline."""
+        return not self.ledger.has_baseline()
+
+    def withdrawn(self, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+        """Keys of rows that must not be written, by what is known at this moment."""
+        if self._refused is None:
+            return frozenset()
+        if self._refused.refresh():
+            self._withdrawn = planning.refused_keys(
+                connection, self.spec, self.settings.home_key(), self._refused.table
+            )
+        return self._withdrawn
+
+    def reasons(self, connection: duckdb.DuckDBPyConnection, plan: planning.Plan) -> list[str]:
+        """Why the plan is held; nothing if it may go."""
+        limits = self.limits
+        since = self.ledger.limits_begin_at(limits.days)
+        counted = {"create": plan.creates, "update": plan.updates, "delete": plan.deletes}
+        before = dict.fromkeys(counted, 0)
+        unlimited = {"update"} if limits.updates.percent == 100 else set()
+        for operation, rows in counted.items():
+            if rows and not self.is_first and operation not in unlimited:
+                touched = self.ledger.touched(operation, since)
+                before[operation] = touched.num_rows
+                counted[operation] = planning.count_union(connection, operation, touched)
+        reasons = reasons_to_hold(
+            PlanCounts(
+                acknowledged=plan.acknowledged,
+                desired=plan.desired,
+                creates=counted["create"],
+                updates=counted["update"],
+                deletes=counted["delete"],
+                is_first=self.is_first,
+                created_before=before["create"],
+                deleted_before=before["delete"],
+            ),
+            limits,
+        )
+        if plan.ordinary and not self.is_first:
+            reasons += upstream_reasons(
+                self.ledger.rows_when_last_sent(), self.version.counts, limits.deletes
+            )
+            reasons += emptied_reasons(
+                self.ledger.filled_when_last_sent(),
+                planning.filled(connection, self.spec),
+                limits.emptied,
+            )
+        return reasons
+
+    def plan_report(
+        self, connection: duckdb.DuckDBPyConnection, against_destination: bool, limit: int | None
+    ) -> PlanReport:
+        """What a run would do now."""
+        types = preflight.check_model(connection, self.spec, self.shown)
+        warnings = []
+        ledger: planning.Acknowledged | None = None
+        drift = None
+        waiting = self.ledger.count("in_flight") + self.ledger.count("unknown")
+        if waiting:
+            warnings.append(
+                f"{waiting} operations of an earlier run have an unknown outcome: the next run"
+                " reads them back first, and plans anew"
+            )
+        if against_destination:
+            destination = open_records(self.settings, self.spec)
+            preflight.check_fit(self.spec, destination, types)
+            reconciliation = self._reconciliation(connection, destination, None)
+            drift = self.told(reconciliation.compare())
+            ledger = reconciliation.learn()
+            warnings += preflight.refused_labels(connection, self.spec, destination, self.shown)
+        elif not self.ledger.is_trusted:
+            warnings.append(
+                "the ledger is new or was restored: the next run compares it with the destination"
+                " first, as --against-destination does"
+            )
+        plan = self.plan(connection, ledger)
+        reasons = self.reasons(connection, plan)
+        plan_id = None
+        status = "held" if reasons else "planned"
+        if ledger is None:
+            counts = {k: v for k, v in vars(plan).items() if isinstance(v, int)}
+            saved = self.plans.record(plan.digest, self.version.version_id, counts, reasons)
+            plan_id, status = saved.plan_id, saved.status
+        return PlanReport(
+            sync=self.spec.name,
+            plan_id=plan_id,
+            version_id=self.version.version_id,
+            status=status,
+            creates=plan.creates,
+            updates=plan.updates,
+            deletes=plan.deletes,
+            unchanged=plan.unchanged,
+            withdrawals=plan.withdrawals,
+            cancelled=plan.cancelled,
+            given_up=plan.given_up,
+            blocked=plan.blocked,
+            on_leave=self.spec.on_leave,
+            columns=planning.changed_columns(connection),
+            reasons=tuple(reasons),
+            warnings=tuple(warnings),
+            drift=None if drift is None else drift.as_dict(),
+            rows=tuple(
+                {**row, "key": self.shown(row["key"])}
+                for row in planning.shown_rows(connection, limit)
+            ),
+        )
+
+    # ---- reconciling ---------------------------------------------------------------------------
+
+    def reconcile(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        repair: bool,
+        progress: Progress | None,
+    ) -> Drift:
+        """Compare, and put the ledger right if asked to."""
+        types = preflight.check_model(connection, self.spec, self.shown)
+        destination = open_records(self.settings, self.spec)
+        preflight.check_fit(self.spec, destination, types)
+        if repair:
+            self.delivery("", connection, destination).resolve(self.batch_size(destination))
+        reconciliation = self._reconciliation(connection, destination, progress)
+        drift = reconciliation.compare()
+        if repair:
+            changed = reconciliation.repair_ledger()
+            self.ledger.trust()
+            with self.control.begin() as transaction:
+                self.control.audit(transaction, "reconcile", self.spec.name, entries=changed)
+        return self.told(drift)
+
+    def trust_ledger(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        destination: RecordDestination,
+        types: dict[str, str],
+    ) -> None:
+        """Compare a ledger that is not of this epoch with the destination, and put it right."""
+        if self.ledger.is_trusted:
+            return
+        preflight.check_fit(self.spec, destination, types)
+        if can_compare(destination):
+            reconciliation = self._reconciliation(connection, destination, None)
+            reconciliation.compare()
+            reconciliation.repair_ledger()
+        else:
+            logger.warning(
+                "%s: the destination cannot be compared; what is sent follows the ledger as it is",
+                self.spec.name,
+            )
+        self.ledger.trust()
+
+    def told(self, drift: Drift) -> Drift:
+        """A drift with its keys as they may be shown."""
+        keys = {kind: tuple(map(self.shown, some)) for kind, some in drift.keys.items()}
+        return replace(drift, keys=keys)
+
+    def _reconciliation(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        destination: RecordDestination,
+        progress: Progress | None,
+    ) -> Reconciliation:
+        home_key = self.settings.home_key()
+        return Reconciliation(connection, self.spec, self.ledger, destination, home_key, progress)
+
+    # ---- sending -------------------------------------------------------------------------------
+
+    def batch_size(self, destination: RecordDestination) -> int:
+        """Rows in one request."""
+        return min(self.settings.activation.batch_size, destination.largest_batch)
+
+    def delivery(
+        self,
+        sync_run_id: str,
+        connection: duckdb.DuckDBPyConnection,
+        destination: RecordDestination,
+        progress: Progress | None = None,
+    ) -> Delivery:
+        """What sends the rows of a plan."""
+        maker = Maker(
+            self.spec,
+            destination,
+            self.ledger,
+            lambda keys: planning.whole_rows(connection, self.spec, keys),
+            self.settings.home_key(),
+        )
+        return Delivery(
+            sync_run_id,
+            self.ledger,
+            destination,
+            maker,
+            withdrawn=lambda: self.withdrawn(connection),
+            patience=self.settings.activation.patience_seconds,
+            quiet=self.settings.activation.quiet_seconds,
+            progress=progress,
+        )
+
+
+def _run(
+    sync: _Sync, run_id: str, required: SavedPlan | None, progress: Progress | None
+) -> SyncReport:
     started = time.monotonic()
-    version = warehouse.current()
-    if version is None:
-        raise NothingPublished
-    spec = find_sync(read_manifest(version.manifest), name)
-    ledger = Ledger(control, spec.name, Clock(settings))
-    with run_lock(settings.paths.home / "locks" / f"{spec.name}.lock", f"sync {spec.name}"):
-        sync_run_id = ledger.start_run(run_id, version.version_id)
-        run = _SyncRun(settings, spec, ledger, version, sync_run_id)
+    with sync.lock():
+        sync_run_id = sync.ledger.start_run(run_id, sync.version.version_id)
+        run = _SyncRun(sync, sync_run_id, required, progress)
         try:
-            run.go(warehouse)
+            run.go()
         except KlantbeeldError as error:
             run.fail(error)
         report = run.report(time.monotonic() - started)
-        ledger.finish_run(
+        sync.ledger.finish_run(
             sync_run_id,
             report.status,
             planned_creates=report.creates,
@@ -80,11 +470,14 @@ def run_sync(
             unknown=report.unknown,
             held=report.held,
             message=report.message,
+            basis=run.basis,
+            filled=run.filled,
+            figures=report.figures(),
         )
-        ledger.prune(settings.activation.outbox_days)
+        sync.ledger.prune(sync.settings.activation.outbox_days)
     logger.info(
         "%s %s: %d acknowledged, %d rejected, %d unknown, %d unchanged",
-        spec.name,
+        sync.spec.name,
         report.status,
         report.acknowledged,
         report.rejected,
@@ -95,115 +488,130 @@ def run_sync(
 
 
 class _SyncRun:
-    """The steps of one run, and what is known of it so far, whichever step fails."""
+    """The steps of one run, and what is known of it so far, whichever step fails.
+
+    Attributes:
+        basis: `baseline` for a first sync, `approved` if a person let the plan go.
+        filled: Rows with a value by model column, of what was sent.
+    """
 
     def __init__(
         self,
-        settings: Settings,
-        spec: SyncSpec,
-        ledger: Ledger,
-        version: Version,
+        sync: _Sync,
         sync_run_id: str,
+        required: SavedPlan | None,
+        progress: Progress | None,
     ) -> None:
-        self._settings = settings
-        self._spec = spec
-        self._ledger = ledger
-        self._version = version
-        self._report = SyncReport(spec.name, "failed", version.version_id, sync_run_id)
+        self._sync = sync
+        self._required = required
+        self._progress = progress
+        self._report = SyncReport(sync.spec.name, "failed", sync.version.version_id, sync_run_id)
         self._destination: RecordDestination | None = None
         self._delivery: Delivery | None = None
+        self.basis: str | None = None
+        self.filled: dict[str, int] | None = None
 
-    def go(self, warehouse: Warehouse) -> None:
+    def go(self) -> None:
         """Resolve, plan, guard, deliver."""
-        if is_switched_off(self._settings, self._spec.destination):
-            self._finish("disabled", f"destinations.{self._spec.destination} is switched off")
+        sync, spec = self._sync, self._sync.spec
+        if is_switched_off(sync.settings, spec.destination):
+            self._finish("disabled", f"destinations.{spec.destination} is switched off")
             return
-        with warehouse.read(self._report.version_id) as connection:
-            types = planning.check_model(connection, self._spec)
-            destination = self._destination = open_records(self._settings, self._spec)
-            delivery = self._delivery = Delivery(
-                self._ledger,
-                destination,
-                lambda keys: planning.whole_rows(connection, self._spec, keys),
+        with sync.open() as connection:
+            types = preflight.check_model(connection, spec, sync.shown)
+            destination = self._destination = open_records(sync.settings, spec)
+            delivery = self._delivery = sync.delivery(
+                self._report.sync_run_id, connection, destination, self._progress
             )
-            size = min(self._settings.activation.batch_size, destination.largest_batch)
+            size = sync.batch_size(destination)
             delivery.resolve(size)
+            sync.trust_ledger(connection, destination, types)
             plan = self._plan(connection)
-            if self._is_held(plan):
+            is_held = self._is_held(connection, plan)
+            if is_held and not plan.withdrawals:
                 return
+            given_up = planning.given_up(connection)
+            run_id = self._report.sync_run_id
             if plan.operations == 0:
-                self._ledger.enqueue(self._report.sync_run_id, [])
+                sync.ledger.enqueue(run_id, [], given_up=given_up)
+                sync.plans.close()
                 self._finish("unchanged")
                 return
-            destination.check(types)
-            self._ledger.enqueue(
-                self._report.sync_run_id,
+            preflight.check_fit(spec, destination, types)
+            sync.ledger.enqueue(
+                run_id,
                 planning.planned_operations(connection, _ENQUEUE_BLOCK),
+                given_up=given_up,
+                is_whole=not is_held,
             )
             failpoint("sync.after_plan")
             whole = destination.wants_whole_rows
-            delivery.send(planning.planned_rows(connection, self._spec, size, whole=whole))
-            self._ledger.release()
-            self._finish("synced")
+            delivery.send(planning.planned_rows(connection, spec, size, whole=whole))
+            if not is_held:
+                sync.plans.close()
+                self._finish("synced")
 
     def _plan(self, connection: duckdb.DuckDBPyConnection) -> planning.Plan:
-        plan = planning.make_plan(
-            connection,
-            self._spec,
-            self._ledger,
-            home_key=self._settings.home_key(),
-            epoch=self._ledger.epoch,
-        )
+        sync = self._sync
+        plan = sync.plan(connection)
+        if self._required is not None and plan.digest != self._required.digest:
+            raise KlantbeeldError(
+                f"plan {self._required.plan_id} is not what would be sent now: the model or what"
+                " was acknowledged has changed since; nothing was sent",
+                f"Look at the new one: `klantbeeld sync plan {sync.spec.name}`.",
+            )
         self._report = replace(
             self._report,
             creates=plan.creates,
             updates=plan.updates,
             deletes=plan.deletes,
             unchanged=plan.unchanged,
+            withdrawals=plan.withdrawals,
+            cancelled=plan.cancelled,
+            given_up=plan.given_up,
+            blocked=plan.blocked,
         )
+        self.filled = planning.filled(connection, sync.spec)
         if plan.restamped:
-            self._ledger.restamp(planning.restamps(connection, _ENQUEUE_BLOCK))
+            sync.ledger.restamp(planning.restamps(connection, _ENQUEUE_BLOCK))
+        if sync.is_first:
+            self.basis = "baseline"
         return plan
 
-    def _is_held(self, plan: planning.Plan) -> bool:
-        limits = self._settings.activation
-        reasons = reasons_to_hold(
-            PlanCounts(plan.acknowledged, plan.desired, plan.deletes),
-            Limit(limits.guard_rows, limits.guard_percent),
-        )
-        if plan.operations:
-            reasons += upstream_reasons(
-                self._ledger.rows_when_last_sent(),
-                self._version.counts,
-                Limit(limits.guard_rows, limits.guard_percent),
-            )
+    def _is_held(self, connection: duckdb.DuckDBPyConnection, plan: planning.Plan) -> bool:
+        sync = self._sync
+        reasons = sync.reasons(connection, plan)
         if not reasons:
             return False
-        if self._ledger.is_approved(plan.digest):
-            logger.warning("%s: approved although %s", self._spec.name, "; ".join(reasons))
+        if sync.plans.is_approved(plan.digest):
+            logger.warning("%s: approved although %s", sync.spec.name, "; ".join(reasons))
+            self.basis = "approved"
             return False
-        self._ledger.hold(plan.digest)
-        message = f"held for review: {'; '.join(reasons)}. Nothing was sent."
-        self._report = replace(self._report, held=plan.operations)
+        counts = {name: value for name, value in vars(plan).items() if isinstance(value, int)}
+        saved = sync.plans.record(plan.digest, sync.version.version_id, counts, reasons)
+        planning.hold(connection)
+        sent = "Nothing was sent."
+        if plan.withdrawals:
+            sent = "Only rows of people who withdrew or were erased were taken away."
+        message = f"held for review: {'; '.join(reasons)}. {sent} (plan {saved.plan_id})"
+        self._report = replace(self._report, held=plan.ordinary)
         self._finish("held", message)
         return True
 
     def _finish(self, status: str, message: str | None = None) -> None:
         delivered = self._delivery.delivered if self._delivery else None
+        unsure = self._report.blocked + self._report.given_up
         if delivered and status in ("synced", "unchanged"):
-            if delivered.rejected or delivered.unknown:
+            if delivered.rejected or delivered.unknown or unsure:
                 status = "degraded"
-                message = (
-                    f"{delivered.rejected} rows were rejected (reasons in the outbox; tried again"
-                    f" every run), {delivered.unknown} have an unknown outcome"
-                )
+                message = _what_is_wrong(delivered.rejected, delivered.unknown, self._report)
             elif delivered.acknowledged:
                 status = "synced"
         self._report = replace(self._report, status=status, message=message)
 
     def fail(self, error: KlantbeeldError) -> None:
         """Note why the run ended early."""
-        logger.error("%s failed: %s", self._spec.name, error.message)
+        logger.error("%s failed: %s", self._sync.spec.name, error.message)
         message = in_one_line(error.message, error.hint)
         self._report = replace(self._report, status="failed", message=message)
 
@@ -217,6 +625,10 @@ class _SyncRun:
                 acknowledged=delivered.acknowledged,
                 rejected=delivered.rejected,
                 unknown=delivered.unknown,
+                cancelled=report.cancelled + delivered.cancelled,
+                skipped=delivered.skipped,
+                kept=delivered.kept,
+                conflicts=delivered.conflicts,
             )
         if self._destination is not None:
             traffic = self._destination.traffic
@@ -227,3 +639,16 @@ class _SyncRun:
                 waited_seconds=traffic.waited_seconds,
             )
         return report
+
+
+def _what_is_wrong(rejected: int, unknown: int, report: SyncReport) -> str:
+    told = [
+        f"{rejected} rows were rejected (tried again every run)" if rejected else "",
+        f"{unknown} have an unknown outcome" if unknown else "",
+        f"{report.given_up} were refused too often and wait for other data"
+        if report.given_up
+        else "",
+        f"{report.blocked} wait for an outcome that cannot be read back" if report.blocked else "",
+    ]
+    rows = "; see `klantbeeld sync rows " + report.sync + "`"
+    return ", ".join(text for text in told if text) + rows

@@ -1,13 +1,33 @@
-"""`klantbeeld sync`: what is sent, and what waits for a person."""
+"""`klantbeeld sync`: what would be sent, sending it, and what waits for a person."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from klantbeeld.cli.home import open_home
+from klantbeeld.control import ControlPlane, open_control
+from klantbeeld.errors import ExitCode
+from klantbeeld.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from klantbeeld.activation.reconcile import Drift
+    from klantbeeld.activation.reports import PlanReport, SyncReport
+    from klantbeeld.warehouse import Warehouse
+
+_GOOD = ("synced", "unchanged", "disabled")
+_SHOWN_ROWS = 20
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.group()
 def sync() -> None:
-    """What is sent to the CRM and the channels: the last runs, and approving what is held."""
+    """What is sent to the CRM and the channels: plan it, send it, compare it, approve it."""
 
 
 @sync.command("status")
@@ -16,8 +36,122 @@ def sync_status() -> None:
     from klantbeeld.cli.status import delivery_lines
     from klantbeeld.status import read_status
 
-    for line in delivery_lines(read_status(*open_home())):
+    settings = load_settings()
+    for line in delivery_lines(read_status(settings, open_control(settings))):
         click.echo(line)
+
+
+@sync.command()
+@click.argument("name")
+@click.option("--against-destination", is_flag=True, help="Plan on what the destination holds.")
+@_as_json
+def plan(name: str, against_destination: bool, as_json: bool) -> None:
+    """Show what a run of NAME would do now; nothing is sent.
+
+    Ids and column names only. The plan gets an id, which `klantbeeld sync apply` takes.
+    """
+    from klantbeeld.activation import plan_sync
+
+    settings, control, warehouse = _home()
+    report = plan_sync(
+        name,
+        settings,
+        control,
+        warehouse,
+        against_destination=against_destination,
+        limit=None if as_json else _SHOWN_ROWS,
+    )
+    _show_plan(report, as_json)
+
+
+@sync.command()
+@click.argument("plan_id", metavar="PLAN")
+@_as_json
+def apply(plan_id: str, as_json: bool) -> ExitCode:
+    """Send exactly the plan PLAN, less what consent has cancelled since.
+
+    Refused if the model or what was acknowledged has changed since it was made.
+    """
+    from klantbeeld.activation import apply_plan
+
+    settings, control, warehouse = _home()
+    with _progress("rows sent", as_json) as told:
+        report = apply_plan(plan_id, settings, control, warehouse, _run_id(), progress=told)
+    return _finish(report, as_json)
+
+
+@sync.command()
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
+@_as_json
+def run(name: str, dry_run: bool, as_json: bool) -> ExitCode:
+    """Plan NAME and send the plan, under the guards."""
+    from klantbeeld.activation import plan_sync, run_sync
+
+    settings, control, warehouse = _home()
+    if dry_run:
+        limit = None if as_json else _SHOWN_ROWS
+        _show_plan(plan_sync(name, settings, control, warehouse, limit=limit), as_json)
+        return ExitCode.OK
+    with _progress("rows sent", as_json) as told:
+        report = run_sync(name, settings, control, warehouse, _run_id(), progress=told)
+    return _finish(report, as_json)
+
+
+@sync.command()
+@click.argument("name")
+@click.option("--repair", is_flag=True, help="Put the ledger right, and send what that makes due.")
+@_as_json
+def reconcile(name: str, repair: bool, as_json: bool) -> ExitCode:
+    """Read what NAME's destination holds and say how it differs from what we know of it."""
+    from klantbeeld.activation import reconcile_sync, run_sync
+
+    settings, control, warehouse = _home()
+    with _progress("rows read", as_json) as told:
+        drift = reconcile_sync(name, settings, control, warehouse, repair=repair, progress=told)
+    if not repair:
+        _show_drift(drift, as_json)
+        return ExitCode.ATTENTION if drift.rows else ExitCode.OK
+    with _progress("rows sent", as_json) as told:
+        report = run_sync(name, settings, control, warehouse, _run_id(), progress=told)
+    if as_json:
+        click.echo(json.dumps({**drift.as_dict(), "repair": report.as_dict()}, indent=2))
+    else:
+        _show_drift(drift, as_json)
+        _show_report(report)
+    return _exit_code(report)
+
+
+@sync.command()
+@click.argument("name")
+@click.option("--state", help="Only rows whose last operation is in this state, such as rejected.")
+@_as_json
+def rows(name: str, state: str | None, as_json: bool) -> None:
+    """List the last operation of each row of NAME with its state and reason; ids only."""
+    from klantbeeld.activation.logs import last_results
+
+    settings, control, warehouse = _home()
+    for row in last_results(name, settings, control, warehouse, state):
+        if as_json:
+            click.echo(json.dumps(row, default=str))
+        else:
+            reason = f"  {row['reason']}" if row["reason"] else ""
+            click.echo(f"{row['key']}  {row['operation']}  {row['state']}{reason}")
+
+
+@sync.command()
+@click.argument("name")
+@_as_json
+def conflicts(name: str, as_json: bool) -> None:
+    """List the fields of NAME that both sides changed, and whose value stands; ids only."""
+    from klantbeeld.activation.logs import conflicts as recorded
+
+    settings, control, warehouse = _home()
+    for row in recorded(name, settings, control, warehouse):
+        if as_json:
+            click.echo(json.dumps(row, default=str))
+        else:
+            click.echo(f"{row['key']}  {row['column']}  {row['resolution']}  {row['times']} times")
 
 
 @sync.command()
@@ -25,9 +159,123 @@ def sync_status() -> None:
 def approve(name: str) -> None:
     """Approve what is held of NAME (sync_... or audience_...).
 
-    The next run sends exactly that plan, or holds again if it is another one by then.
+    The next run sends exactly that plan, or holds again if it is another one by then. An approval
+    is for once, and expires (activation.approval_hours).
     """
     from klantbeeld.activation import approve as approve_plan
 
-    approve_plan(name, *open_home())
-    click.echo(f"{name}: approved; the next run sends it")
+    settings = load_settings()
+    plan_id = approve_plan(name, settings, open_control(settings))
+    click.echo(f"{name}: plan {plan_id} approved; the next run sends it")
+
+
+# ---- what is shown ---------------------------------------------------------------------------
+
+
+def _home() -> tuple[Settings, ControlPlane, Warehouse]:
+    from klantbeeld.warehouse import Warehouse
+
+    settings = load_settings()
+    control = open_control(settings)
+    return settings, control, Warehouse(settings, control)
+
+
+def _run_id() -> str:
+    return f"cli-{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def _progress(what: str, is_quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """Count rows on one line of a terminal; silent where nobody watches."""
+    if is_quiet or not sys.stderr.isatty():
+        yield None
+        return
+    done = 0
+
+    def told(rows: int) -> None:
+        nonlocal done
+        done += rows
+        click.echo(f"\r{done:,} {what}", err=True, nl=False)
+
+    yield told
+    if done:
+        click.echo(err=True)
+
+
+def _show_plan(report: PlanReport, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+        return
+    click.echo(f"{report.sync}, version {report.version_id}")
+    counts = {
+        "create": report.creates,
+        "update": report.updates,
+        report.on_leave if report.deletes else "delete": report.deletes,
+        "take away for privacy": report.withdrawals,
+        "not sent: person withdrew": report.cancelled,
+        "not sent: refused too often": report.given_up,
+        "not sent: outcome unknown": report.blocked,
+    }
+    for word, count in counts.items():
+        if count or word in ("create", "update", "delete"):
+            click.echo(f"  {word:<28} {count:>10,}")
+    click.echo(f"  {'unchanged':<28} {report.unchanged:>10,}")
+    for column, count in report.columns.items():
+        click.echo(f"    writes {column:<23} {count:>8,}")
+    for row in report.rows:
+        told = f" ({', '.join(row['columns'])})" if row["columns"] else ""
+        click.echo(f"  {row['operation']:<7} {row['key']}{told}")
+    total = report.creates + report.updates + report.deletes + report.withdrawals
+    if total > len(report.rows):
+        click.echo(f"  ... and {total - len(report.rows):,} more; --json lists them all")
+    if report.drift is not None:
+        click.echo(f"  read from the destination: {report.drift['drift']:,} rows drifted")
+    for warning in report.warnings:
+        click.echo(f"  note: {warning}")
+    for reason in report.reasons:
+        click.echo(f"  held: {reason}")
+    if report.plan_id is not None:
+        done = {
+            "held": f"`klantbeeld sync approve {report.sync}` lets it go",
+            "approved": "approved; the next run sends it",
+        }
+        hint = done.get(report.status, f"`klantbeeld sync apply {report.plan_id}` sends it")
+        click.echo(f"Plan {report.plan_id}: {hint}")
+
+
+def _show_drift(drift: Drift, as_json: bool) -> None:
+    from klantbeeld.activation.reconcile import DRIFT, NO_DRIFT
+
+    if as_json:
+        click.echo(json.dumps(drift.as_dict(), indent=2))
+        return
+    for kind, meaning in {**DRIFT, **NO_DRIFT}.items():
+        if drift.kinds[kind]:
+            click.echo(f"  {kind:<11} {drift.kinds[kind]:>10,}  {meaning}")
+    for column, count in drift.columns.items():
+        click.echo(f"    {column:<24} {count:>8,} changed")
+    click.echo(f"{drift.rows:,} rows drifted")
+
+
+def _show_report(report: SyncReport) -> None:
+    click.echo(
+        f"{report.sync}: {report.status}; {report.acknowledged:,} acknowledged,"
+        f" {report.rejected:,} rejected, {report.unknown:,} unknown, {report.held:,} held,"
+        f" {report.unchanged:,} unchanged"
+    )
+    if report.message:
+        click.echo(f"  {report.message}")
+
+
+def _finish(report: SyncReport, as_json: bool) -> ExitCode:
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        _show_report(report)
+    return _exit_code(report)
+
+
+def _exit_code(report: SyncReport) -> ExitCode:
+    if report.status == "failed":
+        return ExitCode.FAILED
+    return ExitCode.OK if report.status in _GOOD else ExitCode.ATTENTION

@@ -260,6 +260,39 @@ sync_runs = sa.Table(
     sa.Column("unknown", sa.BigInteger, nullable=False, default=0),
     sa.Column("held", sa.BigInteger, nullable=False, default=0),
     sa.Column("message", sa.Text),
+    sa.Column("basis", _text(16)),  # baseline | approved: what the weekly limits begin after
+    sa.Column("filled", sa.JSON),  # rows with a value, by model column, of what was sent
+    sa.Column("figures", sa.JSON),  # the counts that have no column of their own
+)
+
+sync_plans = sa.Table(
+    "sync_plans",
+    metadata,
+    sa.Column("plan_id", _text(16), primary_key=True),
+    sa.Column("sync", _text(128), nullable=False, index=True),
+    sa.Column("digest", _text(64), nullable=False),
+    sa.Column("version_id", _text(64), nullable=False),
+    sa.Column("status", _text(16), nullable=False),  # planned | held | approved | done
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("approved_at", UtcDateTime),
+    comment="Plans that somebody looked at or has to look at; their rows are made again each time.",
+)
+
+sync_conflicts = sa.Table(
+    "sync_conflicts",
+    metadata,
+    sa.Column("sync", _text(128), primary_key=True),
+    sa.Column("destination_key", _text(512), primary_key=True),
+    sa.Column("column_name", _text(128), primary_key=True),
+    sa.Column("owner", _text(16), nullable=False),
+    sa.Column("resolution", _text(16), nullable=False),  # ours | theirs
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("first_seen_at", UtcDateTime, nullable=False),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
+    sa.Column("sync_run_id", _text(64), nullable=False),
+    comment="Fields that both sides changed since we last wrote them, and whose value stands.",
 )
 
 outbox = sa.Table(
@@ -268,11 +301,13 @@ outbox = sa.Table(
     sa.Column("op_id", _text(64), primary_key=True),
     sa.Column("sync", _text(128), nullable=False),
     sa.Column("destination_key", _text(512), nullable=False),
-    sa.Column("operation", _text(16), nullable=False),  # create | update | delete
+    # create | update, and when the row leaves: delete | clear | remove
+    sa.Column("operation", _text(16), nullable=False),
     sa.Column("payload", sa.Text),
     sa.Column("row_digest", _text(64)),
     sa.Column("state", _text(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("rejections", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("reason", sa.Text),
     sa.Column("sync_run_id", _text(64), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -291,6 +326,9 @@ acknowledgements = sa.Table(
     sa.Column("column_digests", sa.Text, nullable=False),
     sa.Column("op_id", _text(64), nullable=False),
     sa.Column("acknowledged_at", UtcDateTime, nullable=False),
+    sa.Column("written_digests", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("subjects", sa.Text, nullable=False, default="", server_default=""),
+    sa.Column("is_created", sa.Boolean, nullable=False, default=True, server_default=sa.true()),
     comment="What a destination has accepted, as keyed hashes; never values.",
 )
 

@@ -1,10 +1,16 @@
-"""What tests on a whole home share: making a world and running it once is most of their time."""
+"""What integration tests share: a home that was run once, and one that sends to the demo's CRM."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.fixtures.activation import Crm, Proxy, World
 from tests.fixtures.living_home import CalmHome, calm_home
+
+CONTACTS = 60
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +18,31 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalmHome]:
     """A home that was run once, undisturbed. Tests leave it as it is."""
     with calm_home(tmp_path_factory.mktemp("calm")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def one_crm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    running = Crm(tmp_path_factory.mktemp("crm"), CONTACTS).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def crm(one_crm: Crm) -> Crm:
+    one_crm.change("delete from cdp_customerprofiles")
+    return one_crm
+
+
+@pytest.fixture
+def proxy(crm: Crm) -> Iterator[Proxy]:
+    running = Proxy(crm)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
+    made = World(tmp_path / "home", proxy.url)
+    yield made
+    made.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +20,7 @@ from klantbeeld.activation.specs import find_sync
 from klantbeeld.control.tables import outbox
 from tests.fixtures import activation as damage
 from tests.fixtures.activation import SYNC, Crm, Proxy, World, contact_id, profile_rows
-
-CONTACTS = 60
-
-
-@pytest.fixture(scope="module")
-def one_crm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
-    running = Crm(tmp_path_factory.mktemp("crm"), CONTACTS).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def crm(one_crm: Crm) -> Crm:
-    one_crm.change("delete from cdp_customerprofiles")
-    return one_crm
-
-
-@pytest.fixture
-def proxy(crm: Crm) -> Iterator[Proxy]:
-    running = Proxy(crm)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path, proxy: Proxy) -> Iterator[World]:
-    made = World(tmp_path / "home", proxy.url)
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
+from tests.integration.conftest import CONTACTS
 
 
 def assert_crm_has(crm: Crm, rows: list[dict[str, Any]]) -> None:
@@ -137,9 +103,9 @@ def test_a_row_that_leaves_the_model_is_deleted_and_can_return(world: World, crm
 
 def test_a_row_that_leaves_the_model_stays_when_the_sync_says_so(world: World, crm: Crm) -> None:
     rows = profile_rows(10)
-    world.publish(rows, on_leave="keep")
+    world.publish(rows, mode="upsert", on_leave="nothing")
     world.sync()
-    world.publish(rows[:9], on_leave="keep")
+    world.publish(rows[:9], mode="upsert", on_leave="nothing")
     assert world.sync().status == "unchanged"
     assert_crm_has(crm, rows)
 
@@ -260,6 +226,8 @@ def test_too_many_deletes_are_held_until_a_person_approves_that_plan(
     assert world.sync().status == "synced"
     assert_crm_has(crm, rows[:4])
     world.publish(rows)
+    assert world.sync().status == "held", "56 of 4 rows would be made"
+    approve(SYNC, world.settings, world.control)
     world.sync()
     world.publish(rows[:4])
     assert world.sync().status == "held", "an approval is for once"

@@ -403,7 +403,7 @@ def test_one_bad_row_in_a_batch_that_is_refused_whole_is_found(tmp_path: Path) -
     world = RowsWorld(tmp_path / "home", section(service, BATCH), batch_size=50)
     some = rows(7)
     some[4]["city"] = "Nergens"
-    world.publish(some, COLUMNS, on_leave="keep")
+    world.publish(some, COLUMNS, on_leave="nothing")
     report = world.sync()
     world.close()
     service.close()

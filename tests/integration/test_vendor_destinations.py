@@ -570,7 +570,7 @@ def test_klaviyo_holds_what_is_wanted_whatever_happens(
 ) -> None:
     world = RowsWorld(tmp_path / "home", klaviyo_section(profiles))
     rows = members(3)
-    options = {"entity": "profiles", "on_leave": "keep"}
+    options = {"entity": "profiles", "on_leave": "nothing"}
     schema = pa.schema(
         [(name, pa.float64() if name == "revenue" else pa.string()) for name in PROFILE_COLUMNS]
     )
@@ -598,7 +598,7 @@ def test_klaviyo_a_profile_that_was_deleted_is_made_whole_again(
 ) -> None:
     world = RowsWorld(tmp_path / "home", klaviyo_section(profiles))
     rows = members(2)
-    options = {"entity": "profiles", "on_leave": "keep"}
+    options = {"entity": "profiles", "on_leave": "nothing"}
     schema = pa.schema(
         [(name, pa.float64() if name == "revenue" else pa.string()) for name in PROFILE_COLUMNS]
     )
@@ -658,10 +658,15 @@ def test_klaviyo_lists_what_was_written_in_terms_that_compare(
 @pytest.mark.parametrize(
     ("columns", "entity", "keep", "message"),
     [
-        ({"customer": "external_id", "city": "city"}, "profiles", "keep", "no attribute city"),
-        ({"customer": "external_id", "revenue": "email"}, "profiles", "keep", "email is text"),
-        ({"customer": "first_name", "city": "title"}, "profiles", "keep", "is none of external_id"),
-        ({"customer": "external_id", "city": "title"}, "lists", "keep", "entity is profiles"),
+        ({"customer": "external_id", "city": "city"}, "profiles", "nothing", "no attribute city"),
+        ({"customer": "external_id", "revenue": "email"}, "profiles", "nothing", "email is text"),
+        (
+            {"customer": "first_name", "city": "title"},
+            "profiles",
+            "nothing",
+            "is none of external_id",
+        ),
+        ({"customer": "external_id", "city": "title"}, "lists", "nothing", "entity is profiles"),
         ({"customer": "external_id", "city": "title"}, "profiles", "delete", "are not deleted"),
     ],
 )

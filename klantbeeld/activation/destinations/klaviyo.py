@@ -101,7 +101,7 @@ class Klaviyo:
         if self._spec.key_column not in _KEYS:
             yield f"the key {self._spec.key_column} is none of {', '.join(_KEYS)}"
         if self._spec.on_leave == "delete":
-            yield "profiles are not deleted by a sync (set on_leave: keep)"
+            yield "profiles are not deleted by a sync (set on_leave: nothing)"
         known = {*_KEYS, *_TEXTS, *(_PLACE + name for name in _LOCATION)}
         for model, column in self._spec.columns.items():
             if column.startswith(_OWN) and len(column) > len(_OWN):

@@ -273,7 +273,7 @@ class Rest:
         if self._spec.on_leave == "delete" and self._entity.delete is None:
             raise KlantbeeldError(
                 f"{self._spec.name} deletes rows, and {self._spec.entity} has no delete request",
-                "Describe one in the settings, or set meta.sync.on_leave: keep.",
+                "Describe one in the settings, or set meta.sync.on_leave: nothing.",
             )
 
     def encode(self, key: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,29 @@ def test_a_sync_is_read_from_its_models_meta() -> None:
     assert find_sync(manifest("sync_crm__things", {"sync": SYNC}), "crm__things") == spec
 
 
+def test_what_leaving_means_follows_the_mode() -> None:
+    def read(**change: Any) -> tuple[str, str]:
+        (spec,) = list_syncs(manifest("sync_crm__things", {"sync": {**SYNC, **change}}))
+        return spec.mode, spec.on_leave
+
+    assert read() == ("upsert", "nothing")
+    assert read(mode="mirror") == ("mirror", "delete")
+    assert read(on_leave="clear") == ("upsert", "clear")
+
+
+def test_a_column_says_whose_it_is_and_what_nothing_means() -> None:
+    columns = {
+        **SYNC["columns"],
+        "city": {"column": "x_city", "owner": "fill_empty", "when_null": "keep"},
+    }
+    (spec,) = list_syncs(manifest("sync_crm__things", {"sync": {**SYNC, "columns": columns}}))
+    assert spec.columns == SYNC["columns"]
+    assert spec.rule("x_city").owner == "fill_empty"
+    assert spec.rule("x_city").may_be_absent
+    assert spec.owned_columns == ("x_name",)
+    assert spec.reads_first
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -48,7 +71,27 @@ def test_a_sync_is_read_from_its_models_meta() -> None:
         ({"key": "other"}, "does not map the key"),
         ({"columns": {"id": "x_id", "a": "x_id"}}, "two columns to one"),
         ({"option_columns": ["nothing"]}, "not mapped"),
-        ({"on_leave": "panic"}, "delete or keep"),
+        ({"columns": ["id"]}, "columns must be a mapping"),
+        ({"columns": {"id": "x_id", "a": {"owner": "ours"}}}, "columns.a lacks column"),
+        ({"columns": {"id": "x_id", "a": {"column": "b", "owner": "us"}}}, "columns.a.owner is"),
+        ({"columns": {"id": "x_id", "a": {"column": "b", "when_nul": "keep"}}}, "unknown entries"),
+        ({"columns": {"id": {"column": "x_id", "owner": "theirs"}}}, "rules for the key"),
+        (
+            {"columns": {"id": "x_id", "a": {"column": "b", "owner": "newest"}}},
+            "without updated_at",
+        ),
+        ({"mode": "overwrite"}, "mode is 'overwrite'"),
+        ({"mode": "mirror", "on_leave": "nothing"}, "nothing while mode is mirror"),
+        ({"mode": "append", "on_leave": "clear"}, "clear while mode is append"),
+        ({"on_leave": "panic"}, "on_leave is 'panic'"),
+        ({"exclusive": "yes"}, "exclusive must be true or false"),
+        ({"limits": {"deletes": {"rows": 5}}}, "limits.deletes needs rows, and percent"),
+        ({"limits": {"deletes": {"rows": 5, "percent": 101}}}, "percent of 0 to 100"),
+        ({"limits": {"removals": {"rows": 5, "percent": 1}}}, "unknown entries: removals"),
+        ({"limits": {"baseline": -1}}, "baseline is -1"),
+        ({"give_up_after": "never"}, "give_up_after is 'never'"),
+        ({"privacy": {"contact_points": {"email": "post"}}}, "email or phone by model column"),
+        ({"privacy": {"purpose": "fun"}}, "purpose must be one of"),
         ({"colums": {}}, "unknown entries: colums"),
     ],
 )

@@ -1,0 +1,443 @@
+"""Comparing the ledger with what the destination holds, and putting it right.
+
+Belongs here: reading the destination whole, saying how it drifted, and the ledger as it would be if
+it had been kept from what is there. What is sent to repair the drift is the ordinary plan on that
+ledger, under the ordinary guards: nothing is written to a destination from here.
+
+    destination.read_all -> compare with model and ledger -> Drift
+                                                          -> learnt ledger -> plan, or the ledger
+
+The same serves a home that was restored from a backup, or is new: its ledger is older than what was
+sent, or empty. Learnt from the destination, it sends no row a second time and loses no removal.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from klantbeeld.activation import planning
+from klantbeeld.activation.destinations import (
+    InspectableDestination,
+    RecordDestination,
+    RowRefused,
+)
+from klantbeeld.activation.ledger import Ledger, split_chunks
+from klantbeeld.activation.ownership import Field, decide, field_digest
+from klantbeeld.activation.planning import column_tag
+from klantbeeld.activation.specs import SyncSpec
+from klantbeeld.errors import KlantbeeldError
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 5_000
+_SHOWN_KEYS = 20
+_FOUND = pa.schema(
+    {
+        "normal": pa.string(),
+        "destination_key": pa.string(),
+        "differs": pa.list_(pa.string()),
+        "written": pa.string(),
+        "is_refused": pa.bool_(),
+    }
+)
+
+# What each kind of row is, in the words of the report; the first group is drift.
+DRIFT = {
+    "missing": "acknowledged and wanted, but not there: deleted by somebody else",
+    "changed": "acknowledged as wanted, but with other values: changed by somebody else",
+    "unrecorded": "there and wanted, but not in the ledger",
+    "gone": "in the ledger and not wanted any more, and gone already",
+    "unclaimed": "there, neither wanted nor in the ledger, in an entity that is ours alone",
+}
+NO_DRIFT = {
+    "in_step": "there as the model wants it",
+    "behind": "the model changed since it was sent",
+    "not_sent": "in the model, not sent yet",
+    "leaving": "left the model, not taken away yet",
+    "foreign": "there, and nothing of ours: left alone",
+    "refused": "cannot be encoded, so cannot be compared",
+}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a destination differs from what we know of it; counts and ids only.
+
+    Attributes:
+        kinds: Rows by kind, those of `DRIFT` and `NO_DRIFT`.
+        columns: Rows by destination column, of the changed ones.
+        keys: Some keys by kind of drift.
+        listed: Whether all rows were read; if not, rows that are not ours are not known.
+    """
+
+    kinds: Mapping[str, int]
+    columns: Mapping[str, int]
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    listed: bool = True
+
+    @property
+    def rows(self) -> int:
+        """Rows that drifted."""
+        return sum(self.kinds.get(kind, 0) for kind in DRIFT)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "drift": self.rows,
+            "kinds": dict(self.kinds),
+            "columns": dict(self.columns),
+            "keys": {kind: list(keys) for kind, keys in self.keys.items()},
+            "listed": self.listed,
+        }
+
+
+class Reconciliation:
+    """One comparison; its rows are in temporary tables of the connection.
+
+    Args:
+        connection: A connection to the published version.
+        spec: The sync.
+        ledger: What was acknowledged.
+        destination: What holds the rows.
+        home_key: The secret of the digests.
+        progress: Told the number of rows read, page by page.
+
+    Raises:
+        KlantbeeldError: The destination cannot be compared.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        spec: SyncSpec,
+        ledger: Ledger,
+        destination: RecordDestination,
+        home_key: bytes,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        if not can_compare(destination):
+            raise KlantbeeldError(
+                f"{spec.name}: {spec.destination} cannot be read back whole, so it cannot be"
+                " reconciled",
+                "Its state is what it acknowledged; see `klantbeeld sync status`.",
+            )
+        self._connection = connection
+        self._spec = spec
+        self._ledger = ledger
+        self._destination = destination
+        self._home_key = home_key
+        self._progress = progress
+
+    def compare(self) -> Drift:
+        """Read the destination and compare; leaves what was found in `_sync_found`."""
+        connection = self._connection
+        planning.load_desired(connection, self._spec, self._home_key)
+        planning.load(connection, "_sync_acknowledged", self._ledger.acknowledged())
+        self._load_keys()
+        connection.execute(
+            """
+            create or replace temp table _sync_found (
+                normal varchar, destination_key varchar, differs varchar[], written varchar,
+                is_refused boolean
+            )
+            """
+        )
+        for page in self._pages():
+            found = pa.Table.from_pylist(list(self._compared(page)), schema=_FOUND)
+            connection.register("_sync_page", found)
+            connection.execute("insert into _sync_found from _sync_page")
+            connection.unregister("_sync_page")
+            if self._progress is not None:
+                self._progress(len(page))
+        return self._drift()
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def _normal(self, keys: Iterable[str]) -> list[str]:
+        """Keys in the form in which they are the same for the destination."""
+        column = self._spec.key_column
+        comparable = self._comparable
+        return [comparable({column: key}).get(column) or key for key in keys]
+
+    @property
+    def _comparable(self) -> Callable[[Mapping[str, Any]], dict[str, str | None]]:
+        assert isinstance(self._destination, InspectableDestination)  # noqa: S101 - see __init__
+        return self._destination.comparable
+
+    def _load_keys(self) -> None:
+        """Leave the keys we know, with their normal form, in `_sync_keys`."""
+        self._connection.execute(
+            "create or replace temp table _sync_keys (destination_key varchar, normal varchar)"
+        )
+        known = self._connection.execute(
+            """
+            select destination_key from _sync_desired
+            union select destination_key from _sync_acknowledged
+            """
+        ).to_arrow_table()
+        for batch in known.to_batches(max_chunksize=100_000):
+            keys = batch.column(0).to_pylist()
+            table = pa.table({"destination_key": keys, "normal": self._normal(keys)})
+            self._connection.register("_sync_page", table)
+            self._connection.execute("insert into _sync_keys from _sync_page")
+            self._connection.unregister("_sync_page")
+
+    def _pages(self) -> Iterator[dict[str, dict[str, Any]]]:
+        columns = list(self._spec.value_columns.values())
+        if self._spec.modified_at is not None:
+            columns.append(self._spec.modified_at)
+        assert isinstance(self._destination, InspectableDestination)  # noqa: S101 - see __init__
+        for page in self._destination.read_all(columns):
+            keys = list(page)
+            yield dict(zip(self._normal(keys), (page[key] for key in keys), strict=True))
+
+    def _compared(self, page: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """What each row of a page is to us."""
+        connection = self._connection
+        planning.load(connection, "_sync_normals", pa.table({"normal": list(page)}))
+        wanted_keys: dict[str, tuple[str, bool]] = {
+            normal: (key, is_wanted)
+            for normal, key, is_wanted in connection.execute(
+                """
+                select normal, destination_key, _sync_desired.destination_key is not null
+                from _sync_normals inner join _sync_keys using (normal)
+                left join _sync_desired using (destination_key)
+                """
+            ).fetchall()
+        }
+        keys = [key for key, is_wanted in wanted_keys.values() if is_wanted]
+        values = planning.whole_rows(connection, self._spec, keys)
+        known = self._ledger.written(keys) if self._spec.reads_first else {}
+        for normal, found in page.items():
+            key, is_wanted = wanted_keys.get(normal, (None, False))
+            row: dict[str, Any] = {
+                "normal": normal,
+                "destination_key": key or normal,
+                "differs": [],
+                "written": "",
+                "is_refused": False,
+            }
+            if key is not None and is_wanted:
+                try:
+                    body = self._destination.encode(key, "update", values[key])
+                except RowRefused:
+                    row["is_refused"] = True
+                else:
+                    row |= self._fields(key, body, found, known.get(key, ""))
+            yield row
+
+    def _fields(
+        self, key: str, body: Mapping[str, Any], found: Mapping[str, Any], known: str
+    ) -> dict[str, Any]:
+        """Which columns of a row would have to be written, and what is there of ours."""
+        wanted, there = self._comparable(body), self._comparable(found)
+        if not self._spec.reads_first:
+            return {"differs": [c for c, text in wanted.items() if there.get(c) != text]}
+        last = dict(split_chunks(known))
+        differs, written = [], dict(last)
+        for column, text in wanted.items():
+            tag = column_tag(column)
+            digest = field_digest(self._home_key, key, column, text)
+            held = there.get(column)
+            one = Field(
+                wanted=text,
+                there=held,
+                was_written=last.get(tag),
+                digest_wanted=digest,
+                digest_there=field_digest(self._home_key, key, column, held),
+                theirs_at=there.get(self._spec.modified_at or ""),
+            )
+            if decide(self._spec.rule(column).owner, one).write:
+                differs.append(column)
+            if text == held:
+                written[tag] = digest
+        return {"differs": differs, "written": "".join(t + d for t, d in written.items())}
+
+    # ---- what it means -------------------------------------------------------------------------
+
+    def _drift(self) -> Drift:
+        unclaimed = "unclaimed" if self._spec.is_exclusive else "foreign"
+        connection = self._connection
+        connection.execute(
+            f"""
+            create or replace temp table _sync_drift as
+            select
+                coalesce(wanted.destination_key, known.destination_key, found.destination_key)
+                    as destination_key,
+                case
+                    when found.is_refused then 'refused'
+                    when wanted.destination_key is not null and known.destination_key is not null
+                        then case
+                            when found.normal is null then 'missing'
+                            when len(found.differs) = 0 then 'in_step'
+                            when known.row_digest = wanted.row_digest then 'changed'
+                            else 'behind'
+                        end
+                    when wanted.destination_key is not null
+                        then if(found.normal is null, 'not_sent', 'unrecorded')
+                    when known.destination_key is not null
+                        then if(found.normal is null, 'gone', 'leaving')
+                    else '{unclaimed}'
+                end as kind,
+                coalesce(found.differs, []) as differs,
+                coalesce(found.written, '') as written,
+                wanted.row_digest as wanted_digest,
+                known.row_digest as known_digest,
+                known.is_created
+            from _sync_desired as wanted
+            full join _sync_acknowledged as known using (destination_key)
+            full join _sync_found as found
+                on found.destination_key = coalesce(wanted.destination_key, known.destination_key)
+            """
+        )
+        kinds = dict.fromkeys((*DRIFT, *NO_DRIFT), 0)
+        keys: dict[str, tuple[str, ...]] = {}
+        rows = connection.execute(
+            f"""
+            select kind, count(*), list(destination_key order by destination_key)[:{_SHOWN_KEYS}]
+            from _sync_drift group by kind
+            """
+        ).fetchall()
+        for kind, count, some in rows:
+            kinds[kind] = count
+            if kind in DRIFT:
+                keys[kind] = tuple(some)
+        columns = connection.execute(
+            """
+            select name, count(*) from (
+                select unnest(differs) as name from _sync_drift where kind = 'changed'
+            ) group by all order by 2 desc, 1
+            """
+        ).fetchall()
+        return Drift(kinds, dict(columns), keys)
+
+    # ---- the ledger as it should be ------------------------------------------------------------
+
+    def learn(self) -> LearntLedger:
+        """The ledger as if it had been kept from what is there; changes nothing yet."""
+        connection = self._connection
+        # Rows that are there but have no entry, or one that does not say what is there.
+        connection.execute(
+            """
+            create or replace temp table _sync_learnt_keys as
+            select destination_key from _sync_drift
+            where kind in ('unrecorded', 'unclaimed', 'changed', 'behind')
+                or (kind = 'in_step' and known_digest <> wanted_digest)
+            """
+        )
+        planning.make_digests(
+            connection, self._spec, self._home_key, "select destination_key from _sync_learnt_keys"
+        )
+        names = list(self._spec.value_columns.values())
+        listed = "[" + ", ".join(planning.literal(name) for name in names) + "]::varchar[]"
+        own = "true" if self._spec.is_exclusive or self._spec.mode != "mirror" else "false"
+        connection.execute(
+            f"""
+            create or replace temp table _sync_learnt as
+            select
+                drift.destination_key,
+                case when len(differs) = 0 then coalesce(wanted_digest, '') else '' end
+                    as row_digest,
+                coalesce(array_to_string([
+                    digests[place] for place in range(1, {len(names) + 1})
+                    if digests[place] is not null
+                        and not list_contains(differs, ({listed})[place])
+                ], ''), '') as column_digests,
+                written as written_digests,
+                coalesce(subjects, '') as subjects,
+                'learnt-{uuid.uuid4().hex}' as op_id,
+                coalesce(is_created = '1', {own}) as is_created
+            from _sync_drift as drift
+            left join _sync_digests using (destination_key)
+            where drift.destination_key in (select destination_key from _sync_learnt_keys)
+            """
+        )
+        connection.execute(
+            """
+            create or replace temp table _sync_forgotten as
+            select destination_key from _sync_drift where kind in ('missing', 'gone')
+            """
+        )
+        return LearntLedger(connection, self._ledger)
+
+    def repair_ledger(self) -> int:
+        """Put the ledger right; returns how many of its rows changed.
+
+        Nothing is sent: the next plan is made on what is there.
+        """
+        self.learn()
+        names = (
+            "destination_key", "row_digest", "column_digests", "written_digests", "subjects",
+            "op_id", "is_created",
+        )  # fmt: skip
+        learnt = self._connection.execute(
+            f"select {', '.join(names)} from _sync_learnt"
+        ).to_arrow_table()
+        forgotten = [
+            key
+            for (key,) in self._connection.execute(
+                "select destination_key from _sync_forgotten"
+            ).fetchall()
+        ]
+        blocks = (batch.to_pylist() for batch in learnt.to_batches(max_chunksize=_BLOCK))
+        self._ledger.relearn(blocks, forgotten)
+        changed: int = learnt.num_rows + len(forgotten)
+        logger.info("%s: %d entries of the ledger put right", self._spec.name, changed)
+        return changed
+
+
+class LearntLedger:
+    """The ledger as it would be after `repair_ledger`, for planning against the destination."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+        self._connection = connection
+        self._ledger = ledger
+
+    def acknowledged(self) -> pa.Table:
+        """See `planning.Acknowledged`."""
+        planning.load(self._connection, "_sync_kept", self._ledger.acknowledged())
+        return self._connection.execute(
+            """
+            select destination_key, row_digest, op_id, is_created from _sync_kept
+            where destination_key not in (select destination_key from _sync_forgotten)
+                and destination_key not in (select destination_key from _sync_learnt)
+            union all
+            select destination_key, row_digest, op_id, if(is_created, '1', '0') from _sync_learnt
+            """
+        ).to_arrow_table()
+
+    def column_digests(self, keys: Iterable[str]) -> pa.Table:
+        """See `planning.Acknowledged`."""
+        planning.load(self._connection, "_sync_kept", self._ledger.column_digests(keys))
+        return self._connection.execute(
+            """
+            select destination_key, column_digests from _sync_kept
+            where destination_key not in (select destination_key from _sync_learnt)
+            union all
+            select destination_key, column_digests from _sync_learnt
+            """
+        ).to_arrow_table()
+
+    def subjects(self) -> pa.Table:
+        """See `planning.Acknowledged`."""
+        return self._ledger.subjects()
+
+    def deleted(self) -> pa.Table:
+        """See `planning.Acknowledged`."""
+        return self._ledger.deleted()
+
+    def set_aside(self, give_up_after: int) -> pa.Table:
+        """See `planning.Acknowledged`."""
+        return self._ledger.set_aside(give_up_after)
+
+
+def can_compare(destination: RecordDestination) -> bool:
+    """Whether all rows of a destination can be listed and compared."""
+    return destination.is_readable and isinstance(destination, InspectableDestination)
