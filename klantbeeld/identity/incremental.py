@@ -27,6 +27,7 @@ from klantbeeld.identity.constraints import Binding
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import (
     CLOSING_RULE,
+    KEPT_OF_PAIRS,
     MATCH_KEYS,
     Scorer,
     close_and_cluster,
@@ -297,8 +298,9 @@ def _add_known_pairs(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnect
     """Add the pairs of the region that need not be weighed again to `scored_pairs`."""
     asked = own.execute("select record_id from region anti join touched using (id)")
     con.register("linkage_asked", asked.to_arrow_table())
-    known = con.execute("""
-        select record_id_l, record_id_r, match_key, match_weight, evidence
+    kept = ", ".join(KEPT_OF_PAIRS)
+    known = con.execute(f"""
+        select record_id_l, record_id_r, match_key, match_weight, {kept}
         from identity.pairs
         where record_id_l in (from linkage_asked) and record_id_r in (from linkage_asked)
             and match_weight is not null
@@ -312,7 +314,7 @@ def _add_known_pairs(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnect
         insert into scored_pairs by name
         select
             region_l.id as id_l, region_r.id as id_r, match_keys.rule::utinyint as rule,
-            known_pairs.match_weight, known_pairs.evidence
+            known_pairs.match_weight, {kept}
         from known_pairs
         inner join match_keys on match_keys.name = known_pairs.match_key
         inner join region as region_l on region_l.record_id = known_pairs.record_id_l

@@ -43,6 +43,9 @@ CLOSED_COMPONENT: Final = 100
 SCEPTICISM_INSIDE: Final = 0.55
 CLOSING_RULE: Final = len(BLOCKING_RULES)
 MATCH_KEYS: Final = (*(rule.name for rule in BLOCKING_RULES), "SAME_COMPONENT")
+# The columns of `scored_pairs` that clustering reads beside `match_weight`: kept with the pairs, so
+# that they can be clustered again without being weighed again.
+KEPT_OF_PAIRS: Final = ("evidence",)
 _TOLERANCE: Final = 1e-7
 
 

@@ -25,7 +25,7 @@ from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.clustering import Constraints, Flags, Ints
 from klantbeeld.identity.constraints import Binding, bind, decided_state
 from klantbeeld.identity.frozen import Frozen
-from klantbeeld.identity.linking import MATCH_KEYS, Linkage, freeze, link_people
+from klantbeeld.identity.linking import KEPT_OF_PAIRS, MATCH_KEYS, Linkage, freeze, link_people
 from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
 from klantbeeld.identity.profile_ids import (
     IdCounts,
@@ -571,6 +571,7 @@ def make_pairs(
     con.register(
         "match_keys", pa.table({"rule": np.arange(len(MATCH_KEYS)), "name": list(MATCH_KEYS)})
     )
+    nothing = ", ".join("null" for _ in KEPT_OF_PAIRS)
     con.execute(
         f"""
         create or replace table pairs as
@@ -579,7 +580,7 @@ def make_pairs(
                 scored_pairs.id_l,
                 scored_pairs.id_r,
                 scored_pairs.match_weight,
-                scored_pairs.evidence,
+                {", ".join(KEPT_OF_PAIRS)},
                 match_keys.name as match_key
             from scored_pairs
             inner join match_keys on match_keys.rule = scored_pairs.rule
@@ -590,10 +591,10 @@ def make_pairs(
                 on steward_pairs.id_l = scored_pairs.id_l
                 and steward_pairs.id_r = scored_pairs.id_r
             union all
-            select id_l, id_r, null, null, '{DETERMINISTIC_KEY}'
+            select id_l, id_r, null, {nothing}, '{DETERMINISTIC_KEY}'
             from deterministic_pairs anti join steward_pairs using (id_l, id_r)
             union all
-            select id_l, id_r, null, null, '{STEWARD_KEY}' from steward_pairs
+            select id_l, id_r, null, {nothing}, '{STEWARD_KEY}' from steward_pairs
         ),
         judged as (
             select
@@ -616,7 +617,7 @@ def make_pairs(
                 when labels_l.unheld = labels_r.unheld then 'held'
                 else 'refused'
             end as decision,
-            judged.evidence,
+            {", ".join(KEPT_OF_PAIRS)},
             judged.id_l,
             judged.id_r,
             labels_l.label = labels_r.label as is_together
@@ -887,10 +888,10 @@ _WHOLE: Final = {
 # An incremental linkage replaces the rows of what it linked.
 _BY_RECORD: Final = {
     "profile_records": "from profile_records",
-    "pairs": """
+    "pairs": f"""
         select
             record_id_l, record_id_r, match_weight, match_probability, match_key, decision,
-            evidence
+            {", ".join(KEPT_OF_PAIRS)}
         from pairs order by record_id_l, record_id_r
     """,
     "linkage_people": "from linkage_people order by record_id",
