@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from klantbeeld.activation.destinations import InspectableDestination
+from klantbeeld.activation.destinations.rest import Rest
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.http import AuthenticationFailed, HttpError, StatusError
 from tests.fixtures import destinations as fixture
@@ -409,6 +410,25 @@ def test_one_bad_row_in_a_batch_that_is_refused_whole_is_found(tmp_path: Path) -
     service.close()
     assert (report.acknowledged, report.rejected) == (6, 1)
     assert set(held) == {f"c{n}" for n in range(7)} - {"c4"}
+
+
+# ---- leaving a list ----------------------------------------------------------------------------
+
+
+def test_a_row_can_be_taken_off_a_list(tmp_path: Path) -> None:
+    service = answering(Told(204), Told(404))
+    remove = {"method": "DELETE", "path": "lists/7/members/{key}"}
+    destination = opened(tmp_path, section(service, UPSERT | {"remove": remove}), COLUMNS)
+    assert isinstance(destination, Rest)
+    assert destination.can_remove
+    for _ in range(2):
+        outcomes = destination.write([operation(destination, "c1", "remove")])
+        assert states(outcomes) == {"c1": "acknowledged"}
+    service.close()
+    assert {asked.path for asked in service.seen} == {"/v1/lists/7/members/c1"}
+    without = opened(tmp_path, section(service, UPSERT), COLUMNS)
+    assert isinstance(without, Rest)
+    assert not without.can_remove
 
 
 # ---- lists -------------------------------------------------------------------------------------

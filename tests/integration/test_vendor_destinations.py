@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from klantbeeld.activation.destinations import InspectableDestination, RowRefused
+from klantbeeld.activation.destinations.klaviyo import Klaviyo as KlaviyoDestination
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.http import AuthenticationFailed, StatusError
 from tests.fixtures.destinations import (
@@ -28,8 +29,11 @@ from tests.fixtures.destinations import (
     RowsWorld,
     Service,
     Told,
+    error_after,
+    error_before,
     opened,
     operation,
+    reset_before,
     states,
 )
 from tests.fixtures.vendor_apis import ANSWERS, REQUESTS, violations
@@ -666,7 +670,7 @@ def test_klaviyo_lists_what_was_written_in_terms_that_compare(
             "nothing",
             "is none of external_id",
         ),
-        ({"customer": "external_id", "city": "title"}, "lists", "nothing", "entity is profiles"),
+        ({"customer": "external_id", "city": "title"}, "segments", "nothing", "entity is profiles"),
         ({"customer": "external_id", "city": "title"}, "profiles", "delete", "are not deleted"),
     ],
 )
@@ -696,10 +700,103 @@ def test_klaviyo_a_refused_key_ends_after_one_request(tmp_path: Path, profiles: 
     assert len(profiles.seen) == 1
 
 
+class KlaviyoList:
+    """One list, and profiles by address, which are kept in lower case."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {}
+        self.members: set[str] = set()
+        self.problems: list[str] = []
+
+    def __call__(self, asked: Asked) -> Told:
+        try:
+            return checked(asked, self.answer(asked))
+        except AssertionError as error:
+            self.problems.append(str(error))
+            raise
+
+    def answer(self, asked: Asked) -> Told:
+        if asked.path == "/api/profile-import":
+            email = asked.json["data"]["attributes"]["email"].lower()
+            is_new = email not in self.ids
+            self.ids.setdefault(email, f"01{len(self.ids)}")
+            return Told(201 if is_new else 200, {"data": self.told(email)})
+        if not asked.path.startswith("/api/lists/L1"):
+            return Told(404, {"errors": []})
+        if asked.path == "/api/lists/L1":
+            return Told(200, {"data": {"type": "list", "id": "L1"}})
+        if asked.method == "GET":
+            assert asked.path == "/api/lists/L1/profiles"
+            wanted = re.fullmatch(r"any\(email,(\[.*\])\)", asked.query["filter"][0])
+            assert wanted is not None
+            here = {email: own_id for email, own_id in self.ids.items() if own_id in self.members}
+            found = [email.lower() for email in json.loads(wanted[1]) if email.lower() in here]
+            return Told(200, {"data": [self.told(email) for email in found], "links": {"self": ""}})
+        ids = {row["id"] for row in asked.json["data"]}
+        assert ids <= set(self.ids.values())
+        assert len(ids) <= 1000
+        self.members = self.members | ids if asked.method == "POST" else self.members - ids
+        return Told(204)
+
+    def told(self, email: str) -> dict[str, Any]:
+        own_id = self.ids[email]
+        attributes = {"email": email}
+        links = {"self": ""}
+        return {"type": "profile", "id": own_id, "attributes": attributes, "links": links}
+
+
+@pytest.mark.parametrize("damage", [None, error_after, reset_before])
+def test_klaviyo_members_of_a_list_come_and_go_and_their_profiles_stay(
+    tmp_path: Path, damage: Damage | None
+) -> None:
+    lists = KlaviyoList()
+    service = Service(lists)
+    columns = {"email": "email"}
+    destination = opened(tmp_path, klaviyo_section(service), columns, "lists/L1")
+    assert isinstance(destination, KlaviyoDestination)
+    assert destination.can_remove
+    some = [operation(destination, f"L{n}@voorbeeld.example") for n in range(3)]
+    service.damages = [None, None, None, damage]
+    assert set(states(destination.write(some)).values()) == {"acknowledged"}
+    assert len(lists.members) == 3
+    assert destination.read(["l1@voorbeeld.example", "x@voorbeeld.example"], []) == {
+        "l1@voorbeeld.example": {"email": "l1@voorbeeld.example"}
+    }
+    leaving = [operation(destination, f"L{n}@voorbeeld.example", "remove") for n in (1, 7)]
+    service.damages = [damage]
+    outcomes = destination.write(leaving)
+    service.close()
+    assert set(states(outcomes).values()) == {"acknowledged"}
+    assert len(lists.members) == 2
+    assert len(lists.ids) == 3
+    assert lists.problems == []
+    assert destination.holds(leaving[0], None)
+
+
+def test_klaviyo_a_list_that_did_not_change_acknowledges_nobody(tmp_path: Path) -> None:
+    lists = KlaviyoList()
+    service = Service(lists)
+    destination = opened(tmp_path, klaviyo_section(service), {"email": "email"}, "lists/L1")
+    some = [operation(destination, f"l{n}@voorbeeld.example") for n in range(2)]
+    lost: list[Damage | None] = [None, None, *[error_before] * 4]
+    service.damages = list(lost)
+    assert destination.write(some) == {}
+    service.damages = [None, None, lambda *_: Told(200, {})]
+    assert destination.write(some) == {}, "204 is what it promises"
+    service.damages = [None, None, lambda *_: Told(403, {})]
+    assert set(states(destination.write(some)).values()) == {"pending"}
+    assert lists.members == set()
+    other = opened(tmp_path, klaviyo_section(service), {"email": "email"}, "lists/L2")
+    with pytest.raises(KlantbeeldError, match="not deleted"):
+        other.check({"email": "VARCHAR"})
+    service.close()
+
+
 # ---- the checks themselves ---------------------------------------------------------------------
 
 WRITTEN = {"id": "K1", "idProperty": "klant_id", "properties": {"city": "Ede"}}
 READ = {"inputs": [{"id": "K1"}], "properties": ["city"], "propertiesWithHistory": []}
+MEMBER = {"type": "profile", "id": "01"}
 IMPORT = {"type": "profile", "attributes": {"email": "l@voorbeeld.example"}}
 
 
@@ -714,6 +811,9 @@ IMPORT = {"type": "profile", "attributes": {"email": "l@voorbeeld.example"}}
         ("archive", {"inputs": [{"id": "1"}]}, {"inputs": [{"id": 1}]}),
         ("read", READ, {**READ, "propertiesWithHistory": None}),
         ("read", READ, {"inputs": [], "properties": []}),
+        ("members", {"data": [MEMBER]}, {"data": MEMBER}),
+        ("members", {"data": [MEMBER]}, {"data": [MEMBER | {"id": 1}]}),
+        ("members", {"data": [MEMBER]}, {"data": [{"id": "01"}]}),
         ("import", {"data": IMPORT}, {"data": {"attributes": {}}}),
         ("import", {"data": IMPORT}, {"data": IMPORT | {"type": "profiles"}}),
         ("import", {"data": IMPORT}, {"data": IMPORT | {"attributes": {"mail": "x"}}}),
@@ -723,7 +823,8 @@ IMPORT = {"type": "profile", "attributes": {"email": "l@voorbeeld.example"}}
 )
 def test_every_check_against_a_description_can_fail(path: str, good: Any, bad: Any) -> None:
     batch = "/crm/v3/objects/contacts/batch/"
-    name = "/api/profile-import" if path == "import" else batch + path
+    names = {"import": "/api/profile-import", "members": "/api/lists/L1/relationships/profiles"}
+    name = names.get(path, batch + path)
     assert violations(REQUESTS, "POST", name, good) == []
     assert violations(REQUESTS, "POST", name, bad) != []
 

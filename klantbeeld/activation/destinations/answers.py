@@ -189,7 +189,7 @@ def outcome_of(
         return Outcome("acknowledged") if is_proof else None
     if status in _NOT_TAKEN:
         response.raise_for_status()
-    if status in _GONE and operation.kind == "delete":
+    if status in _GONE and operation.kind in ("delete", "remove"):
         return Outcome("acknowledged", "was gone already")
     if status in _GONE and operation.kind == "update":
         return Outcome(MISSING)

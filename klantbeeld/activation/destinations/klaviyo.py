@@ -1,18 +1,23 @@
-"""Klaviyo's profiles, by its JSON:API.
+"""Klaviyo's profiles, and who is on one of its lists, by its JSON:API.
 
     operation -> POST /api/profile-import -> 200 (was there) or 201 (made) -> outcome
+                 of a list: -> POST or DELETE /api/lists/<id>/relationships/profiles -> outcome
 
 Rows are addressed by `external_id`, `email` or `phone_number`. A column goes to an attribute
 (`first_name`), into an object of it (`location.city`), or to a property of your own
 (`properties.loyalty_tier`). What is not sent stays as it is; null clears an attribute, and takes a
-property of your own away. A profile says nothing of consent and cannot be subscribed here: that
-needs fresh evidence, and would lift a suppression.
+property of your own away. The entity is `profiles`, or `lists/<id>`, whose rows are its members;
+those have to be addressed by `email` or `phone_number`, by which Klaviyo can search a list. Being
+on a list says nothing of consent, and nobody is subscribed here: that needs fresh evidence, and
+would lift a suppression.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -30,18 +35,22 @@ from klantbeeld.activation.destinations.answers import (
     outcome_of,
     plain,
     send_each,
+    send_groups,
     told_reason,
+    was_not_taken,
 )
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.http import session
+from klantbeeld.http import HttpError, session
 from klantbeeld.settings import Settings
 
 _REVISION = "2026-07-15"
 _MEDIA_TYPE = "application/vnd.api+json"
 _PAGE = 100
 _KEYS = ("external_id", "email", "phone_number")
+_LIST = re.compile(r"lists/([A-Za-z0-9]+)")
+_LIST_KEYS = ("email", "phone_number")
 _TEXTS = ("first_name", "last_name", "organization", "locale", "title", "image")
 _LOCATION = (
     *("address1", "address2", "city", "country", "latitude", "longitude", "region", "zip"),
@@ -71,6 +80,9 @@ class Klaviyo:
         own = settings.destination(spec.destination, KlaviyoSettings)
         self._spec = spec
         self._base = own.base_url.rstrip("/")
+        found = _LIST.fullmatch(spec.entity)
+        self._list = None if found is None else f"{self._base}/api/lists/{found[1]}"
+        self.can_remove = self._list is not None
         self._http = session(
             settings,
             base_url=self._base,
@@ -94,12 +106,21 @@ class Klaviyo:
                 f"{self._spec.name} does not fit Klaviyo: {'; '.join(problems)}",
                 "Correct meta.sync of the model; nothing was sent.",
             )
+        if self._list is not None:
+            response = self._http.get(self._list)
+            if response.status_code == 404:
+                raise KlantbeeldError(
+                    f"{self._spec.name}: Klaviyo has no list {self._spec.entity}",
+                    "The id is in the list's address in Klaviyo; correct meta.sync.entity.",
+                )
+            response.raise_for_status()
 
     def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
-        if self._spec.entity != "profiles":
-            yield f"the entity is profiles, not {self._spec.entity}"
-        if self._spec.key_column not in _KEYS:
-            yield f"the key {self._spec.key_column} is none of {', '.join(_KEYS)}"
+        if self._spec.entity != "profiles" and self._list is None:
+            yield f"the entity is profiles or lists/<id>, not {self._spec.entity}"
+        keys = _KEYS if self._list is None else _LIST_KEYS
+        if self._spec.key_column not in keys:
+            yield f"the key {self._spec.key_column} is none of {', '.join(keys)}"
         if self._spec.on_leave == "delete":
             yield "profiles are not deleted by a sync (set on_leave: nothing)"
         known = {*_KEYS, *_TEXTS, *(_PLACE + name for name in _LOCATION)}
@@ -118,12 +139,57 @@ class Klaviyo:
         return {column: plain(value) for column, value in values.items()}
 
     def write(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
-        """Send profiles one by one; see `RecordDestination.write`."""
-        return send_each(operations, self._send)
+        """Send profiles one by one, and a list's members at once; see `RecordDestination.write`."""
+        leaving = [operation for operation in operations if operation.kind in ("delete", "remove")]
+        others = [
+            operation for operation in operations if operation.kind not in ("delete", "remove")
+        ]
+        return send_groups([leaving, others], self._send_group)
 
-    def _send(self, operation: Operation) -> Outcome | None:
-        if operation.kind == "delete":
-            return Outcome("rejected", "profiles are not deleted by a sync")
+    def _send_group(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        if operations[0].kind in ("delete", "remove"):
+            return self._take_off(operations)
+        ids: dict[str, str] = {}
+        outcomes = send_each(operations, partial(self._send, ids))
+        added = [op_id for op_id, outcome in outcomes.items() if outcome.state == "acknowledged"]
+        if self._list is None or not added:
+            return outcomes
+        try:
+            self._change_list("POST", [ids[op_id] for op_id in added])
+        except HttpError as error:
+            # The profiles are there, the list has not changed or may not have.
+            for op_id in added:
+                if was_not_taken(error):
+                    outcomes[op_id] = Outcome("pending", "not put on the list")
+                else:
+                    del outcomes[op_id]
+        return outcomes
+
+    def _take_off(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Take profiles off the list; they stay."""
+        if self._list is None:
+            refusal = Outcome("rejected", "profiles are not deleted by a sync")
+            return {operation.op_id: refusal for operation in operations}
+        members = self._members([operation.key for operation in operations])
+        if members:
+            self._change_list("DELETE", list(members.values()))
+        return {
+            operation.op_id: Outcome(
+                "acknowledged", None if operation.key in members else "was gone already"
+            )
+            for operation in operations
+        }
+
+    def _change_list(self, method: str, ids: Sequence[str]) -> None:
+        data = [{"type": "profile", "id": own_id} for own_id in dict.fromkeys(ids)]
+        response = self._http.request(
+            method, f"{self._list}/relationships/profiles", data=json.dumps({"data": data})
+        )
+        response.raise_for_status()
+        if response.status_code != 204:
+            raise HttpError("Klaviyo did not confirm a change of a list.", "It is tried again.")
+
+    def _send(self, ids: dict[str, str], operation: Operation) -> Outcome | None:
         response = self._http.post(
             f"{self._base}/api/profile-import",
             data=json.dumps({"data": self._profile(operation)}),
@@ -132,6 +198,7 @@ class Klaviyo:
         outcome = outcome_of(operation, response, self._reason(response.status_code, body))
         if outcome is None or outcome.state != "acknowledged":
             return outcome
+        ids[operation.op_id] = str(dig(body, "data.id"))
         there = dig(body, f"data.attributes.{self._spec.key_column}")
         if dig(body, "data.type") != "profile" or not self._is_key(there, operation.key):
             return None
@@ -173,20 +240,28 @@ class Klaviyo:
 
     def read(self, keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What Klaviyo holds, by key; see `RecordDestination.read`."""
-        wanted = list(keys)
+        found = self._found(list(keys))
+        return {key: _flat(row["attributes"]) for key, row in found.items()}
+
+    def _members(self, keys: Sequence[str]) -> dict[str, str]:
+        return {key: str(row["id"]) for key, row in self._found(keys).items()}
+
+    def _found(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(wanted), _PAGE):
-            texts = ",".join(json.dumps(key) for key in wanted[start : start + _PAGE])
+        for start in range(0, len(keys), _PAGE):
+            texts = ",".join(json.dumps(key) for key in keys[start : start + _PAGE])
             for page in self._pages(f"any({self._spec.key_column},[{texts}])"):
                 rows |= {self._key(key): row for key, row in page.items()}
-        return {key: rows[self._key(key)] for key in wanted if self._key(key) in rows}
+        return {key: rows[self._key(key)] for key in keys if self._key(key) in rows}
 
     def read_all(self, columns: Iterable[str]) -> Iterator[dict[str, dict[str, Any]]]:
         """Every profile that has a key, in pages; see `InspectableDestination.read_all`."""
-        yield from self._pages(None)
+        for page in self._pages(None):
+            yield {key: _flat(row["attributes"]) for key, row in page.items()}
 
     def _pages(self, condition: str | None) -> Iterator[dict[str, dict[str, Any]]]:
-        url: str | None = f"{self._base}/api/profiles?page[size]={_PAGE}"
+        profiles = f"{self._list or self._base + '/api'}/profiles"
+        url: str | None = f"{profiles}?page[size]={_PAGE}"
         if condition is not None:
             url = f"{url}&filter={quote(condition, safe='')}"
         while url:
@@ -198,7 +273,7 @@ class Klaviyo:
             for row in rows if isinstance(rows, list) else ():
                 key = dig(row, f"attributes.{self._spec.key_column}")
                 if key:
-                    found[str(key)] = _flat(row["attributes"])
+                    found[str(key)] = row
             yield found
             url = dig(body, "links.next")
 
@@ -213,13 +288,11 @@ class Klaviyo:
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether Klaviyo holds what was sent; see `RecordDestination.holds`."""
-        return (
-            operation.kind != "delete"
-            and found is not None
-            and all(
-                comparable_text(found.get(column)) == comparable_text(sent)
-                for column, sent in operation.body.items()
-            )
+        if operation.kind in ("delete", "remove"):
+            return found is None
+        return found is not None and all(
+            comparable_text(found.get(column)) == comparable_text(sent)
+            for column, sent in operation.body.items()
         )
 
     def _is_key(self, there: Any, key: str) -> bool:

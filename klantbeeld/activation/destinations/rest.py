@@ -39,6 +39,7 @@ from klantbeeld.activation.destinations.answers import (
     outcome_of,
     plain,
     send_each,
+    send_groups,
     told_reason,
     was_not_taken,
 )
@@ -57,6 +58,7 @@ from klantbeeld.http import (
 from klantbeeld.settings import Settings
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LEAVING = ("delete", "remove")
 _OWN = frozenset({"key", "id", "op_id", "values", "row", "rows", "cursor"})
 
 
@@ -191,6 +193,7 @@ class Entity(_Section):
     create: Request | None = None
     update: Request | None = None
     delete: Request | None = None
+    remove: Request | None = None  # from a list, while the row itself stays
     listing: Listing | None = Field(None, alias="list")
     whole_rows: bool = Field(False, description="a change is sent with all columns, for PUT")
 
@@ -201,12 +204,16 @@ class Entity(_Section):
             raise ValueError("expected exactly one of batch, upsert or create")
         if (self.create is None) != (self.update is None):
             raise ValueError("create and update are needed together")
-        needs_id = [r for r in (self.update, self.delete) if r and "id" in _names(r)]
+        needs_id = [
+            request
+            for request in (self.update, self.delete, self.remove)
+            if request and "id" in _names(request)
+        ]
         if needs_id and (self.find is None or self.find.id is None):
             raise ValueError("{id} needs a find request with the path of the id")
         for request in (self.upsert, self.find, self.create):
             if request is not None and "id" in _names(request):
-                raise ValueError("{id} is known in update and delete only")
+                raise ValueError("{id} is known in update, delete and remove only")
         if self.batch is not None and self.batch.status is not None and not self.batch.ok:
             raise ValueError("batch.status needs batch.ok: the statuses that are a success")
         return self
@@ -242,6 +249,7 @@ class Rest:
         self.is_idempotent = entity.create is None or "op_id" in _names(entity.create)
         self.refuses_existing = entity.find is not None and entity.create is not None
         self.wants_whole_rows = entity.whole_rows
+        self.can_remove = entity.remove is not None
         self._http = session(
             settings,
             base_url=self._base,
@@ -286,28 +294,33 @@ class Rest:
         """Send operations in a batch or one by one; see `RecordDestination.write`."""
         if self._entity.batch is None:
             return send_each(operations, self._send)
-        deletes = [operation for operation in operations if operation.kind == "delete"]
-        others = [operation for operation in operations if operation.kind != "delete"]
-        outcomes = send_each(deletes, self._send) if deletes else {}
-        return outcomes | (self._send_batch(self._entity.batch, others) if others else {})
+        leaving = [operation for operation in operations if operation.kind in _LEAVING]
+        others = [operation for operation in operations if operation.kind not in _LEAVING]
+        return send_groups([leaving, others], self._send_group)
+
+    def _send_group(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        batch = self._entity.batch
+        if batch is None or operations[0].kind in _LEAVING:
+            return send_each(operations, self._send)
+        return self._send_batch(batch, operations)
 
     def _send(self, operation: Operation) -> Outcome | None:
         entity, found = self._entity, None
-        if entity.find is not None and (entity.create or operation.kind == "delete"):
+        if entity.find is not None and (entity.create or operation.kind in _LEAVING):
             try:
                 found = self._find(entity.find, operation.key)
             except HttpError as error:
                 if was_not_taken(error):
                     raise
                 return Outcome("pending", "not sent: it could not be looked up")
-            if found is None and operation.kind == "delete":
+            if found is None and operation.kind in _LEAVING:
                 return Outcome("acknowledged", "was gone already")
             if found is None and operation.kind == "update":
                 return Outcome(MISSING)
             if found is not None and operation.must_be_new:
                 return Outcome(EXISTS)
-        if operation.kind == "delete":
-            request = entity.delete
+        if operation.kind in _LEAVING:
+            request = entity.delete if operation.kind == "delete" else entity.remove
         elif entity.upsert is not None:
             request = entity.upsert
         elif found is None and operation.kind == "create":
@@ -467,7 +480,7 @@ class Rest:
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether the system holds what was sent; see `RecordDestination.holds`."""
-        if operation.kind == "delete":
+        if operation.kind in _LEAVING:
             return self.is_readable and found is None
         return found is not None and all(
             comparable_text(sent) == comparable_text(found.get(column))
