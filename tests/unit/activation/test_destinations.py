@@ -148,7 +148,7 @@ def documented() -> dict[str, dict[str, Any]]:
 def test_the_documented_descriptions_of_an_api_hold(tmp_path: Path, entity: str) -> None:
     shown = documented()
     settings = load_settings(home=tmp_path, environment="production", destinations=shown)
-    keep = replace(SPEC, destination="loyalty", entity=entity, on_leave="keep")
+    keep = replace(SPEC, destination="loyalty", entity=entity, on_leave="nothing")
     destination = open_records(settings, keep)
     destination.check({"id": "VARCHAR", "city": "VARCHAR"})
     assert isinstance(destination, InspectableDestination) == (entity == "members")
