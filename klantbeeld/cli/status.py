@@ -103,6 +103,11 @@ def _linkage(figures: Mapping[str, Any]) -> Iterable[str]:
             f"  {figures['waiting_version']} waits: it would move too many records; "
             f"`klantbeeld identity promote {figures['waiting_version']}`"
         )
+    if figures["review_items"]:
+        yield (
+            f"  {figures['review_items']:,} question(s) for a steward, {figures['held_records']:,} "
+            "records wait for an answer: `klantbeeld identity queue`"
+        )
 
 
 def _audiences(report: StatusReport) -> Iterable[str]:

@@ -25,7 +25,7 @@ from klantbeeld.identity.membership import unpublished
 from klantbeeld.identity.profile_ids import IdHistory
 
 COLUMNS: Final = ("old_record_id", "new_record_id")
-_SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
+NO_ALIASES: Final = pa.schema([(name, pa.string()) for name in COLUMNS]).empty_table()
 _CHUNK: Final = 10_000
 
 
@@ -74,7 +74,7 @@ def add_aliases(control: ControlPlane, path: Path, *, by: str, why: str | None) 
                 COLUMNS[0]: [*known, *(row["old_record_id"] for row in new_rows)],
                 COLUMNS[1]: [*known.values(), *(row["new_record_id"] for row in new_rows)],
             },
-            schema=_SCHEMA,
+            schema=NO_ALIASES.schema,
         )
         follow(every)
         for start in range(0, len(new_rows), _CHUNK):
@@ -107,8 +107,8 @@ def read_aliases(control: ControlPlane) -> pa.Table:
     with control.read() as connection:
         rows = connection.scalar(sa.select(sa.func.count()).select_from(record_aliases))
     if not rows:
-        return _SCHEMA.empty_table()
-    return follow(control.read_tables({"a": _query()}, {"a": _SCHEMA})["a"])
+        return NO_ALIASES
+    return follow(control.read_tables({"a": _query()}, {"a": NO_ALIASES.schema})["a"])
 
 
 def carry_over(con: duckdb.DuckDBPyConnection, history: IdHistory, aliases: pa.Table) -> IdHistory:
@@ -177,7 +177,7 @@ def follow(aliases: pa.Table) -> pa.Table:
             "An old record id may not be the new id of what came after it.",
         )
     return pa.table(
-        [pa.array(old, pa.string()), pa.array(names[ends], pa.string())], schema=_SCHEMA
+        [pa.array(old, pa.string()), pa.array(names[ends], pa.string())], schema=NO_ALIASES.schema
     )
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import sqlalchemy as sa
 
 from klantbeeld import identity
+from klantbeeld.control.tables import profile_id_events
 from klantbeeld.errors import KlantbeeldError
 from tests.fixtures.linkage_build import Build, make_build
 from tests.populations import Noise
@@ -114,6 +116,51 @@ def test_ids_last_and_an_unchanged_run_keeps_its_tables(build: Build) -> None:
     assert set(first.values()) <= {profile for profile, _, _ in ids}
     held = set(after.values())
     assert all(current in held for _, current, status in ids if status != "retired")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_one_per_cent_more_records_moves_one_in_a_thousand_at_most(
+    tmp_path: Path, scale: float
+) -> None:
+    build = make_build(tmp_path, 15_000, 23, Noise(scale=scale))
+    late = pa.array([number % 101 == 100 for number in range(build.records.num_rows)])
+    build.load(build.records.filter(pc.invert(late)))
+    build.link("before")
+    build.publish("v1")
+    before = build.profiles()
+    build.load(build.records)
+    grown = build.link("after")
+    assert grown.records - grown.known_records == pc.sum(late).as_py()
+    assert grown.moved_records <= 0.001 * grown.known_records
+    assert grown.moved_share == round(grown.moved_records / grown.known_records, 6)
+    # Each of them is in the feed, and so is what became of its id.
+    after = build.profiles()
+    moved = {
+        (record, before[record], after[record])
+        for record in before
+        if before[record] != after[record]
+    }
+    feed = build.con.execute(
+        "select record_id, other_profile_id, profile_id from identity.profile_id_changes "
+        "where event = 'record_moved'"
+    ).fetchall()
+    assert set(feed) == moved
+    assert len(feed) == grown.moved_records
+    build.publish("v2")
+    with build.control.read() as connection:
+        told = set(
+            connection.scalars(
+                sa.select(profile_id_events.c.profile_id).where(
+                    profile_id_events.c.version_id == "v2"
+                )
+            )
+        )
+    gone, new = (
+        set(before.values()) - set(after.values()),
+        set(after.values()) - set(before.values()),
+    )
+    assert told == gone | new
 
 
 def test_a_trained_model_is_used_once_promoted(build: Build) -> None:

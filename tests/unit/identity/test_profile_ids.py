@@ -20,6 +20,10 @@ from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.control.store import raise_epoch
 from klantbeeld.control.tables import profile_id_events, profile_ids, profile_records
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity.aliases import add_aliases, carry_over, read_aliases
+from klantbeeld.identity.clustering import cluster_records
+from klantbeeld.identity.constraints import bind
+from klantbeeld.identity.decisions import DIFFERENT, SAME, decide, read_decisions, revoke
 from klantbeeld.identity.profile_ids import (
     PendingProfileIds,
     assign_profile_ids,
@@ -45,6 +49,15 @@ class Reference:
     former: dict[str, set[str]] = field(default_factory=dict)
     resolves: dict[str, str | None] = field(default_factory=dict)
     last: int = 0
+
+    def rekey(self, old: str, new: str) -> None:
+        """The new record stands where the old one stood."""
+        if old in self.members:
+            self.members[new] = self.members.pop(old)
+        for records in self.former.values():
+            if old in records:
+                records.remove(old)
+                records.add(new)
 
     def publish(self, clusters: Partition) -> None:
         clusters = sorted(clusters, key=min)
@@ -132,8 +145,10 @@ def _clusters(partition: Partition, order: random.Random | None = None) -> pa.Ta
 
 
 def _pending(control: ControlPlane, clusters: pa.Table, state: str) -> PendingProfileIds:
-    history = read_history(control)
     con = duckdb.connect()
+    con.register("people", clusters)
+    history = carry_over(con, read_history(control), read_aliases(control))
+    con.unregister("people")
     assign_profile_ids(con, clusters, history, KEY)
     pending = PendingProfileIds(
         con.execute("from assigned_records").to_arrow_table(),
@@ -192,7 +207,11 @@ partitions = st.lists(
 
 
 class Lifetimes(RuleBasedStateMachine):
-    """Publishes, one after another; every outcome is the reference's."""
+    """Runs, one after another: what evidence says, what people decide, under which keys.
+
+    Every publish gets its records in another order and under other cluster numbers, and is made
+    from the control plane alone, as after the loss of the warehouse.
+    """
 
     home_template: Path
 
@@ -202,53 +221,128 @@ class Lifetimes(RuleBasedStateMachine):
         shutil.copytree(self.home_template, self.folder / "home")
         self.control = open_control(load_settings(home=self.folder / "home"))
         self.reference = Reference()
+        self.evidence: Partition = []
         self.partition: Partition = []
+        self.before_merge: Partition = []
+        self.undecided: dict[str, str] = {}
+        self.keys = {record: record for record in RECORDS}
         self.version = 0
         self.pending: PendingProfileIds | None = None
 
-    def _go(self, partition: Partition) -> None:
-        self.partition = [set(cluster) for cluster in partition if cluster]
+    def _go(self, evidence: Partition) -> None:
+        if evidence != self.evidence:
+            self.undecided = {}
+        self.evidence = [set(cluster) for cluster in evidence if cluster]
+        self.partition = self._clusters()
         self.version += 1
         self.pending = _publish(self.control, self.partition, f"v{self.version}")
         self.reference.publish(self.partition)
 
+    def _clusters(self) -> Partition:
+        """What the clustering makes of the evidence and the decisions in force."""
+        names = sorted(self.keys[record] for cluster in self.evidence for record in cluster)
+        con = duckdb.connect()
+        con.execute("create table people (id bigint, record_id varchar)")
+        con.executemany("insert into people values (?, ?)", list(enumerate(names)) or [[0, ""]])
+        binding = bind(con, self.control, len(names))
+        con.close()
+        number = {name: place for place, name in enumerate(names)}
+        pairs = [
+            sorted((number[self.keys[one]], number[self.keys[other]]))
+            for cluster in self.evidence
+            for one, other in itertools.combinations(sorted(cluster), 2)
+        ]
+        ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        weight = np.full(len(ends), 9.0)
+        labels = cluster_records(
+            len(names), ends[:, 0], ends[:, 1], weight, weight, 0.0, None, binding.constraints
+        ).labels
+        return [
+            {name for name, label in zip(names, labels.tolist(), strict=True) if label == wanted}
+            for wanted in sorted(set(labels.tolist()))
+        ]
+
     @rule(partition=partitions)
-    def anything(self, partition: Partition) -> None:
+    def new_evidence(self, partition: Partition) -> None:
         self._go(partition)
 
     @rule(data=st.data())
     def merge_two(self, data: st.DataObject) -> None:
-        if len(self.partition) < 2:
+        if len(self.evidence) < 2:
             return
         one, two = data.draw(
             st.lists(
-                st.sampled_from(range(len(self.partition))), min_size=2, max_size=2, unique=True
+                st.sampled_from(range(len(self.evidence))), min_size=2, max_size=2, unique=True
             )
         )
-        rest = [c for n, c in enumerate(self.partition) if n not in (one, two)]
-        self.before_merge = self.partition
-        self._go([*rest, self.partition[one] | self.partition[two]])
+        rest = [c for n, c in enumerate(self.evidence) if n not in (one, two)]
+        self.before_merge = self.evidence
+        self._go([*rest, self.evidence[one] | self.evidence[two]])
 
     @rule()
     def undo_merge(self) -> None:
-        self._go(getattr(self, "before_merge", self.partition))
+        self._go(self.before_merge or self.evidence)
 
     @rule(data=st.data())
     def split_one(self, data: st.DataObject) -> None:
-        large = [n for n, cluster in enumerate(self.partition) if len(cluster) > 1]
+        large = [n for n, cluster in enumerate(self.evidence) if len(cluster) > 1]
         if not large:
             return
         number = data.draw(st.sampled_from(large))
-        records = sorted(self.partition[number])
+        records = sorted(self.evidence[number])
         at = data.draw(st.integers(1, len(records) - 1))
-        rest = [c for n, c in enumerate(self.partition) if n != number]
+        rest = [c for n, c in enumerate(self.evidence) if n != number]
         self._go([*rest, set(records[:at]), set(records[at:])])
 
     @rule()
     def again(self) -> None:
         before = dict(self.reference.members)
-        self._go(self.partition)
+        self._go(self.evidence)
         assert self.reference.members == before
+
+    @rule(data=st.data())
+    def rekey(self, data: st.DataObject) -> None:
+        record = data.draw(st.sampled_from(RECORDS))
+        old, new = self.keys[record], f"{record}+{self.version}"
+        path = self.folder / "rekey.csv"
+        path.write_text(f"old_record_id,new_record_id\n{old},{new}\n")
+        add_aliases(self.control, path, by="x", why=None)
+        self.keys[record] = new
+        self.reference.rekey(old, new)
+        if old in self.undecided:
+            self.undecided[new] = self.undecided.pop(old)
+        before = dict(self.reference.members)
+        self._go(self.evidence)
+        assert self.reference.members == before
+
+    @rule(data=st.data(), verdict=st.sampled_from([SAME, DIFFERENT]))
+    def decide(self, data: st.DataObject, verdict: str) -> None:
+        known = sorted(record for cluster in self.evidence for record in cluster)
+        if len(known) < 2 or read_decisions(self.control):
+            return
+        one, other = (
+            self.keys[record]
+            for record in data.draw(
+                st.lists(st.sampled_from(known), min_size=2, max_size=2, unique=True)
+            )
+        )
+        before = dict(self.reference.members)
+        decide(self.control, verdict, [(one, other)], by="x", why="y")
+        self._go(self.evidence)
+        self.undecided = before
+        together = self.reference.members[one] == self.reference.members[other]
+        assert together == (verdict == SAME)
+
+    @rule()
+    def undo_decision(self) -> None:
+        for decision in read_decisions(self.control):
+            revoke(self.control, decision.decision_id, by="x", why="y")
+        expected = self.undecided
+        self._go(self.evidence)
+        # With nothing else changed in between, everybody has the id from before it.
+        if expected:
+            assert self.reference.members == expected
+        self.undecided = {}
 
     @invariant()
     def as_the_reference_says(self) -> None:
@@ -269,12 +363,15 @@ class Lifetimes(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def test_ids_live_as_the_reference_says(template: Path) -> None:
+@pytest.mark.parametrize(
+    ("examples", "steps"), [(8, 7), pytest.param(150, 20, marks=pytest.mark.long)]
+)
+def test_ids_live_as_the_reference_says(template: Path, examples: int, steps: int) -> None:
     Lifetimes.home_template = template
     case = Lifetimes.TestCase()
     case.settings = settings(
-        max_examples=8,
-        stateful_step_count=6,
+        max_examples=examples,
+        stateful_step_count=steps,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
