@@ -364,7 +364,7 @@ class Lifetimes(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(8, 7), pytest.param(150, 20, marks=pytest.mark.long)]
+    ("examples", "steps"), [(6, 6), pytest.param(150, 20, marks=pytest.mark.long)]
 )
 def test_ids_live_as_the_reference_says(template: Path, examples: int, steps: int) -> None:
     Lifetimes.home_template = template

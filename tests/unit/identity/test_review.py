@@ -60,7 +60,7 @@ def _members(profiles: list[int]) -> pa.Table:
     disputed=st.lists(records, max_size=2),
     size=st.integers(3, COUNT),
 )
-@settings(max_examples=40, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 def test_what_is_held_stays_where_it_was(
     graph: dict[tuple[int, int], float],
     profiles: list[int],
