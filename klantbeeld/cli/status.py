@@ -95,8 +95,9 @@ def _linkage(figures: Mapping[str, Any]) -> Iterable[str]:
         return
     yield (
         f"  linkage        {figures['mode']}: {figures['scored_records']:,} of "
-        f"{figures['records']:,} records scored, {figures['moved_records']:,} moved to another "
-        f"profile, model {figures['model_version']}"
+        f"{figures['records']:,} records scored, {figures['moved_records']:,} of "
+        f"{figures['known_records']:,} known ones moved to another profile "
+        f"({figures['moved_share']:.3%}), model {figures['model_version']}"
     )
     if figures["waiting_version"]:
         yield (
