@@ -326,6 +326,53 @@ def test_deletes_are_believed_when_the_row_is_gone(tmp_path: Path) -> None:
     assert states(update) == {"c1": "missing"}
 
 
+# ---- an API that can only add ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_an_api_that_can_only_add_gets_no_double_and_every_doubt_is_listed(
+    tmp_path: Path, has_key: bool
+) -> None:
+    taken: list[dict[str, Any]] = []
+    ids: set[str] = set()
+
+    def application(asked: Asked) -> Told:
+        if not has_key or asked.headers["idempotency-key"] not in ids:
+            taken.append(asked.json)
+        ids.add(asked.headers.get("idempotency-key", ""))
+        return Told(201)
+
+    service = Service(application)
+    create: dict[str, Any] = {"method": "POST", "path": "events", "body": "{row}"}
+    if has_key:
+        create["headers"] = {"Idempotency-Key": "{op_id}"}
+    world = RowsWorld(tmp_path / "home", section(service, {"create": create}))
+    some = rows(6)
+    service.damages = [None, fixture.error_after, fixture.error_before, fixture.reset_after]
+    world.publish(some, COLUMNS, mode="append", on_leave="nothing")
+    world.sync()
+    world.sync()
+    operations = world.operations()
+    world.close()
+    service.close()
+    assert len({row["external_id"] for row in taken}) == len(taken), "no double"
+    doubtful = {row.destination_key for row in operations if row.state == "unknown"}
+    if has_key:
+        assert (len(taken), doubtful) == (6, set())
+    else:
+        lost = {"c0", "c1", "c2", "c3", "c4", "c5"} - {row["external_id"] for row in taken}
+        assert lost <= doubtful
+        assert doubtful == {"c1", "c2", "c3"}
+
+
+def test_rows_that_change_need_an_update_request(tmp_path: Path) -> None:
+    service = answering(Told(201))
+    create = {"create": {"method": "POST", "path": "events", "body": "{row}"}}
+    with pytest.raises(KlantbeeldError, match="has no update request"):
+        opened(tmp_path, section(service, create), COLUMNS).check({})
+    service.close()
+
+
 # ---- batches -----------------------------------------------------------------------------------
 
 BATCH: dict[str, Any] = {
@@ -476,7 +523,8 @@ def test_rows_are_listed_page_by_page_in_terms_that_compare(tmp_path: Path, way:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"update": None}, "create and update are needed together"),
+        ({"create": None}, "exactly one of batch, upsert or create"),
+        ({"create": None, "upsert": UPSERT["upsert"]}, "update needs create"),
         ({"find": None}, "{id} needs a find request"),
         ({"upsert": UPSERT["upsert"]}, "exactly one of batch, upsert or create"),
         ({"colour": 1}, "entities.rows.colour: is not a known setting"),

@@ -202,8 +202,10 @@ class Entity(_Section):
         ways = [self.batch is not None, self.upsert is not None, self.create is not None]
         if sum(ways) != 1:
             raise ValueError("expected exactly one of batch, upsert or create")
-        if (self.create is None) != (self.update is None):
-            raise ValueError("create and update are needed together")
+        if self.create is None and self.update is not None:
+            raise ValueError(
+                "update needs create: what changes a row must first be able to make it"
+            )
         needs_id = [
             request
             for request in (self.update, self.delete, self.remove)
@@ -278,6 +280,12 @@ class Rest:
                     f" no columns of the sync: {', '.join(sorted(unknown))}",
                     f"The columns are {', '.join(sorted(columns))}; nothing was sent.",
                 )
+        is_made_only = self._entity.create is not None and self._entity.update is None
+        if is_made_only and self._spec.mode not in ("append", "create_only"):
+            raise KlantbeeldError(
+                f"{self._spec.name} changes rows, and {self._spec.entity} has no update request",
+                "Describe one in the settings, or set meta.sync.mode: append or create_only.",
+            )
         if self._spec.on_leave == "delete" and self._entity.delete is None:
             raise KlantbeeldError(
                 f"{self._spec.name} deletes rows, and {self._spec.entity} has no delete request",
