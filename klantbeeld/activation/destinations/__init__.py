@@ -45,6 +45,10 @@ FILES = {
 # The group in which other packages name their kinds: `<kind> = "package.module:Class"`.
 ENTRY_POINTS = "klantbeeld.destinations"
 
+# SQL types of a model's columns, for saying what fits where.
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+NUMBERS = (*INTEGERS, "HUGEINT", "DECIMAL", "DOUBLE", "FLOAT")
+
 # The outcome of an update whose row the destination does not have.
 MISSING = "missing"
 # The outcome of an operation with `must_be_new` whose row the destination has already.

@@ -26,8 +26,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr
 from requests.structures import CaseInsensitiveDict
 
-from klantbeeld.activation.destinations import EXISTS, MISSING, RowRefused
-from klantbeeld.activation.destinations.answers import ApiSettings
+from klantbeeld.activation.destinations import EXISTS, INTEGERS, MISSING, NUMBERS, RowRefused
+from klantbeeld.activation.destinations.answers import ApiSettings, dig, told_reason
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
@@ -40,25 +40,22 @@ _READ_BLOCK = 50  # keys per $filter: about 3,500 characters of address
 _PAGE_ROWS = 5_000  # the most that Dataverse gives in one page
 _STATUS_LINE = re.compile(rb"\AHTTP/1\.[01] (\d{3})[ \r\n]")
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*?boundary=(?:"([^"]+)"|([^\s;"]+))', re.I | re.S)
-_ERROR_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _BIND = "@odata.bind"
 _JSON = "application/json"
 _ROW_EXISTS = b"0x80040237"  # 412 for a violated key of another column has another code
 _OPTIONS = "Microsoft.Dynamics.CRM.PicklistAttributeMetadata"
 
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-_NUMBERS = (*_INTEGERS, "HUGEINT", "DECIMAL", "DOUBLE", "FLOAT")
 # Which SQL types may be written to an attribute, by the attribute's type.
 _ACCEPTED: dict[str, tuple[str, ...]] = {
     "String": ("VARCHAR",),
     "Memo": ("VARCHAR",),
     "Picklist": ("VARCHAR",),
     "Boolean": ("BOOLEAN",),
-    "Integer": _INTEGERS,
-    "BigInt": _INTEGERS,
-    "Decimal": _NUMBERS,
-    "Double": _NUMBERS,
-    "Money": _NUMBERS,
+    "Integer": INTEGERS,
+    "BigInt": INTEGERS,
+    "Decimal": NUMBERS,
+    "Double": NUMBERS,
+    "Money": NUMBERS,
     "DateTime": ("DATE", "TIMESTAMP"),
     "Lookup": ("VARCHAR", "UUID"),
     "Uniqueidentifier": ("VARCHAR", "UUID"),
@@ -351,15 +348,12 @@ class Dataverse:
 
     def _reason(self, status: int, content: bytes) -> str:
         """Status, error code and the columns of ours that it names: its text may repeat values."""
-        code, message = "", ""
         try:
-            error = json.loads(content)["error"]
-            code, message = str(error["code"]), str(error["message"])
-        except (ValueError, KeyError, TypeError):
-            pass
-        named = [column for column in self._spec.columns.values() if column in message]
-        parts = [str(status), code if _ERROR_CODE.fullmatch(code) else "", *named]
-        return " ".join(part for part in parts if part)
+            body = json.loads(content)
+        except ValueError:
+            body = None
+        code, message = dig(body, "error.code"), dig(body, "error.message")
+        return told_reason(status, code, message, self._spec.columns.values())
 
     # ---- rows back -----------------------------------------------------------------------------
 

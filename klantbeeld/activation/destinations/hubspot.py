@@ -19,7 +19,7 @@ from urllib.parse import quote
 import requests
 from pydantic import Field, SecretStr
 
-from klantbeeld.activation.destinations import MISSING, RowRefused
+from klantbeeld.activation.destinations import MISSING, NUMBERS, RowRefused
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
     ApiSettings,
@@ -43,15 +43,11 @@ _NOT_FOUND = "OBJECT_NOT_FOUND"
 # Errors of the moment: the row may have been written or not.
 _PASSING = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"})
 
-_NUMBERS = (
-    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT"),
-    *("UINTEGER", "DECIMAL", "DOUBLE", "FLOAT"),
-)
 # Which SQL types may be written to a property, by the property's type.
 _ACCEPTED: dict[str, tuple[str, ...]] = {
-    "string": ("VARCHAR", "UUID", "BOOLEAN", "DATE", "TIMESTAMP", *_NUMBERS),
+    "string": ("VARCHAR", "UUID", "BOOLEAN", "DATE", "TIMESTAMP", *NUMBERS),
     "phone_number": ("VARCHAR",),
-    "number": _NUMBERS,
+    "number": NUMBERS,
     "date": ("DATE",),
     "datetime": ("DATE", "TIMESTAMP"),
     "enumeration": ("VARCHAR", "BOOLEAN"),

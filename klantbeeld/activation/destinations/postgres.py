@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import Field, SecretStr
 
-from klantbeeld.activation.destinations import EXISTS, MISSING, RowRefused
+from klantbeeld.activation.destinations import EXISTS, MISSING, NUMBERS, RowRefused
 from klantbeeld.activation.destinations.answers import as_text, comparable_text
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
@@ -61,16 +61,12 @@ _SPOILT = (
 )
 _SCALE = re.compile(r"numeric\([0-9]+,([0-9]+)\)")
 
-_NUMBERS = (
-    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT"),
-    *("UINTEGER", "DECIMAL", "DOUBLE", "FLOAT"),
-)
 # Which SQL types of a model may be written to a column, by its category in pg_type.
 _ACCEPTED: dict[str, tuple[str, ...]] = {
-    "N": _NUMBERS,
+    "N": NUMBERS,
     "B": ("BOOLEAN",),
     "D": ("DATE", "TIMESTAMP", "TIME"),
-    "S": ("VARCHAR", "UUID", "BOOLEAN", "DATE", "TIMESTAMP", *_NUMBERS),
+    "S": ("VARCHAR", "UUID", "BOOLEAN", "DATE", "TIMESTAMP", *NUMBERS),
     "A": (),
 }
 _OTHERWISE = ("VARCHAR", "UUID")
