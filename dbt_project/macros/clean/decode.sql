@@ -30,7 +30,7 @@
 {#- Every source's word for a gender in the standard model's; null where it is unknown. -#}
 {% macro standard_gender(label) -%}
     case
-        when lower({{ label }}) in ('m', 'man', 'male') then 'male'
-        when lower({{ label }}) in ('v', 'f', 'vrouw', 'female') then 'female'
+        when lower({{ label }}) in ('m', 'man', 'male', 'männlich', 'maennlich') then 'male'
+        when lower({{ label }}) in ('v', 'f', 'w', 'vrouw', 'female', 'woman', 'weiblich') then 'female'
     end
 {%- endmacro %}

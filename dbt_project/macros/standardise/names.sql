@@ -27,7 +27,11 @@
 
 {#- A form of address in front of a name is not part of it. -#}
 {% macro without_title(folded) -%}
-    {{ regex_replace(folded, '^ *(?:(?:dhr|de heer|mevr|mevrouw|mw|drs|dr|ir|ing|mr|prof)[.]? +)+', '') }}
+    {{ regex_replace(folded, '^ *' ~ any_title(), '') }}
+{%- endmacro %}
+
+{% macro any_title() -%}
+    (?:(?:dhr|de heer|mevr|mevrouw|mw|drs|dr|ir|ing|mr|mrs|ms|miss|prof|herr|frau)[.]? +)+
 {%- endmacro %}
 
 {#- Is a given name only initials: "J.", "J.P.", "J P", "Th."? -#}

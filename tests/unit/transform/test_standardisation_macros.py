@@ -323,19 +323,69 @@ ADDRESS_LINES = [
 ]
 
 
-def test_address_line() -> None:
-    sql = load_macros()["split_address_lines"]("lines")
+def _rows_of(macro: str, column: str, cases: list[tuple[Any, ...]], names: str) -> list[Any]:
+    """What a macro that adds columns to a relation gives for each case's first value."""
+    sql = load_macros()[macro]("given")
     with duckdb.connect() as con:
-        con.execute("create table lines (position integer, address_line varchar)")
+        con.execute(f"create table given (position integer, {column} varchar)")
         con.executemany(
-            "insert into lines values (?, ?)",
-            [[number, case[0]] for number, case in enumerate(ADDRESS_LINES)],
+            "insert into given values (?, ?)",
+            [[number, case[0]] for number, case in enumerate(cases)],
         )
-        rows = con.execute(
-            "select address_line, street, house_number, house_number_suffix"
-            f" from ({sql}) order by position"
-        ).fetchall()
+        return con.execute(f"select {column}, {names} from ({sql}) order by position").fetchall()
+
+
+def test_address_line() -> None:
+    rows = _rows_of(
+        "split_address_lines", "address_line", ADDRESS_LINES,
+        "street, house_number, house_number_suffix",
+    )  # fmt: skip
     assert rows == ADDRESS_LINES
+
+
+FULL_NAMES: list[tuple[Any, ...]] = [
+    ("Jan van der Berg", "Jan", "van der Berg"),
+    ("Berg, Jan van der", "Jan", "van der Berg"),
+    ("van der Berg, Jan", "Jan", "van der Berg"),
+    ("Berg van der, J.P.", "J.P.", "Berg van der"),
+    ("Jansen-de Vries, Els", "Els", "Jansen-de Vries"),
+    ("J.P. Jansen - de Vries", "J.P.", "Jansen-de Vries"),
+    ("Anna-Maria de la Cruz-van Dijk", "Anna-Maria", "de la Cruz-van Dijk"),
+    ("Piet Hein Jansen", "Piet Hein", "Jansen"),
+    ("JAN VAN DEN BOS", "JAN", "VAN DEN BOS"),
+    ("dhr. J. de Boer", "J.", "de Boer"),
+    ("Mevr. van Dijk", None, "van Dijk"),
+    ("van der Berg", None, "van der Berg"),
+    ("Jan", None, "Jan"),
+    ("Thomas Berg, baron van Ergens", "Thomas", "Berg"),
+    (" , ", None, None),
+    ("", None, None),
+    (None, None, None),
+]
+
+
+def test_full_name_in_one_text() -> None:
+    rows = _rows_of("split_full_names", "full_name", FULL_NAMES, "first_name, last_name")
+    assert rows == FULL_NAMES
+
+
+ADDRESS_TEXTS: list[tuple[Any, ...]] = [
+    ("Kerkstraat 12, 1234 AB Utrecht", "Kerkstraat 12", "1234 AB", "Utrecht"),
+    ("Kerkstraat 12-3hg 1234AB Utrecht", "Kerkstraat 12-3hg", "1234AB", "Utrecht"),
+    ("12 High Street, London, SW1A 1AA", "12 High Street", "SW1A 1AA", "London"),
+    ("12 High Street, London", "12 High Street", None, "London"),
+    ("Hauptstr. 5, 12345 Berlin", "Hauptstr. 5", "12345", "Berlin"),
+    ("Kerkstraat 12", "Kerkstraat 12", None, None),
+    ("12345 Main Street", "12345 Main Street", None, None),
+    (None, None, None, None),
+]
+
+
+def test_address_in_one_text() -> None:
+    rows = _rows_of(
+        "split_address_texts", "address_text", ADDRESS_TEXTS, "address_line, postal_code, city"
+    )
+    assert rows == ADDRESS_TEXTS
 
 
 SINGLE_VALUES: list[tuple[str, Any, Any]] = [
