@@ -19,8 +19,12 @@ def record_id_sql(source: str, entity: str, key: str) -> str:
     Returns:
         An expression of type varchar, null where the key is null.
     """
-    escaped = f"replace(replace(cast({key} as varchar), '%', '%25'), ':', '%3A')"
-    return f"'{source}:{entity}:' || {escaped}"
+    return f"'{source}:{entity}:' || {escaped_key_sql(key)}"
+
+
+def escaped_key_sql(key: str) -> str:
+    """SQL for one part of a record id: the text of a key, without a colon of its own."""
+    return f"replace(replace(cast({key} as varchar), '%', '%25'), ':', '%3A')"
 
 
 def keyed_hash_sql(value: str, *, home_key: str) -> str:

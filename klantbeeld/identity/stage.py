@@ -51,6 +51,8 @@ MOST: Final = 1.5
 MOVED_ROWS: Final = 50
 MOVED_SHARE: Final = 0.01
 LARGE_PROFILE: Final = 50
+# Of fewer records, shares say nothing.
+FEW_RECORDS: Final = 100
 # One per cent more records moves about one known record in two thousand.
 MUCH_CHURN: Final = 0.005
 FEW_MOVES: Final = 20
@@ -734,6 +736,7 @@ def _report(
         found = linkage_warnings(
             own, version.model, work.linkage, work.records, report.largest_profile
         )
+        found += _idle_rules(work.linkage)
     return replace(report, warnings=(*found, *_open_questions(report), *_churn(report)))
 
 
@@ -774,6 +777,13 @@ def _size_warning(largest: int) -> list[str]:
     return [f"the largest profile has {largest} records"] if largest > LARGE_PROFILE else []
 
 
+def _idle_rules(linkage: Linkage) -> list[str]:
+    """The rules that should bring records together and did not find a pair, in words."""
+    used = {cost.rule for cost in linkage.rules if cost.largest_block}
+    idle = [rule.name for rule in BLOCKING_RULES if not rule.is_extra and rule.name not in used]
+    return ["rules without a single pair: " + ", ".join(idle)] if idle and used else []
+
+
 def linkage_warnings(
     con: duckdb.DuckDBPyConnection,
     model: LinkageModel,
@@ -792,18 +802,12 @@ def linkage_warnings(
     """
     found = list(model.metrics.get("warnings", ()))
     if records < 2:
-        return [*found, f"{records} records: there is nothing to link"]
+        return [*found, "fewer than two records: there is nothing to link"]
     if linkage.pairs == 0 and linkage.deterministic_pairs == 0:
         found.append("no two records agree on anything that brings records together")
         return found
-    idle = [
-        rule.name
-        for rule in BLOCKING_RULES
-        if not rule.is_extra
-        and not any(cost.rule == rule.name and cost.largest_block for cost in linkage.rules)
-    ]
-    if idle:
-        found.append("rules without a single pair: " + ", ".join(idle))
+    if records < FEW_RECORDS:
+        return found
     if linkage.matches_per_record <= 0.011:
         found.append("hardly a record has a match: the model may not fit these records")
     if linkage.matches_per_record >= 29:

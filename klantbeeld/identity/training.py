@@ -10,12 +10,12 @@ import duckdb
 import pyarrow as pa
 
 from klantbeeld.control import ControlPlane
-from klantbeeld.errors import KlantbeeldError
+from klantbeeld.errors import ExitCode, KlantbeeldError
 from klantbeeld.identity import preparation, registry
 from klantbeeld.identity.blocking import make_candidate_pairs
 from klantbeeld.identity.clustering import Ints
 from klantbeeld.identity.evaluation import evaluate_clusters
-from klantbeeld.identity.fitting import fit_model
+from klantbeeld.identity.fitting import Fit, fit_model
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import freeze, link_people
 from klantbeeld.identity.model import LinkageModel
@@ -78,19 +78,14 @@ def train(
     own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
     try:
         count = preparation.make_people(own, records)
-        if count < FEWEST_RECORDS:
-            raise KlantbeeldError(
-                f"{count} records are too few to train a linkage model on",
-                f"Load at least {FEWEST_RECORDS}; until then the current model is used.",
-            )
+        require_enough(count)
         # The current model is used as runs use it: with what is frozen with it.
         own.execute("create table people_as_given as from people")
         labels_now = _labels(own, current, settings, count, frozen)
         own.execute("create or replace table people as from people_as_given order by id")
         found = find_values(own)
         suppress_values(own, settings.home_key(), settings.identity.kept_values, found)
-        make_candidate_pairs(own, count, PAIRS_PER_RECORD)
-        fit = fit_model(own, current, count)
+        fit = fit_people(own, current, count)
         linkage = link_people(own, fit.model, count, settings.identity.join_probability)
         for name, labels in (("now", labels_now), ("then", linkage.clusters.labels)):
             own.register(
@@ -147,6 +142,36 @@ def train(
         changed_profiles=int(changed),
         warnings=tuple(fit.warnings),
     )
+
+
+def require_enough(records: int, exit_code: int = ExitCode.FAILED) -> None:
+    """Refuse to learn from a handful of records.
+
+    Args:
+        records: How many there are.
+        exit_code: Of the command that asked for it.
+
+    Raises:
+        KlantbeeldError: There are too few.
+    """
+    if records < FEWEST_RECORDS:
+        raise KlantbeeldError(
+            f"{records} records are too few to train a linkage model on",
+            f"It takes at least {FEWEST_RECORDS}; with fewer, the current model does better.",
+            exit_code,
+        )
+
+
+def fit_people(con: duckdb.DuckDBPyConnection, start: LinkageModel, records: int) -> Fit:
+    """Fit a model to `people`, whose values that identify nobody were set aside.
+
+    Args:
+        con: The linkage's own engine.
+        start: The model to start from.
+        records: The number of records.
+    """
+    make_candidate_pairs(con, records, PAIRS_PER_RECORD)
+    return fit_model(con, start, records)
 
 
 def _labels(
