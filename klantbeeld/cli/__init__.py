@@ -22,6 +22,7 @@ _COMMANDS = {
     "demo": ("demo", "Start, stop, advance or reset the demo world."),
     "quarantine": ("quarantine", "List and replay rows that could not be loaded."),
     "sync": ("sync", "Show what was sent; approve what is held."),
+    "link": ("link", "Link the people of your own CSV and Parquet files."),
     "identity": ("identity", "Explain who is one person; list and promote linkage models."),
     "dev": ("dev", "Work on the dbt project against a private copy of the current version."),
     "backup": ("backup", "Write what can never be rebuilt to one file."),

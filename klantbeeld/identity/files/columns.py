@@ -1,0 +1,302 @@
+"""What each column of a file holds: known names in English, Dutch and German, and `--map`.
+
+Here: names. Not here: what is made of the values (`standardising`).
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from klantbeeld.errors import ExitCode, KlantbeeldError
+from klantbeeld.identity.files.reading import InputFile
+
+# Field -> the names it goes by, without case, accents and separators.
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "first_name": (
+        "firstname", "givenname", "givennames", "firstnames", "forename", "forenames", "fname",
+        "first", "voornaam", "voornamen", "roepnaam", "vorname", "vornamen", "rufname",
+    ),
+    "initials": ("initials", "initial", "initialen", "voorletters", "voorletter", "initialien"),
+    "infix": (
+        "infix", "surnameprefix", "nameprefix", "tussenvoegsel", "tussenvoegsels", "voorvoegsel",
+        "voorvoegsels", "namensvorsatz",
+    ),
+    "last_name": (
+        "lastname", "surname", "familyname", "lname", "last", "achternaam", "familienaam",
+        "geslachtsnaam", "nachname", "familienname", "zuname",
+    ),
+    "maiden_name": (
+        "maidenname", "birthname", "surnameatbirth", "nee", "meisjesnaam", "geboortenaam",
+        "geburtsname", "madchenname", "maedchenname",
+    ),
+    "full_name": (
+        "fullname", "name", "personname", "displayname", "naam", "volledigenaam", "naamvolledig",
+        "vollstandigername", "vollername", "gesamtname",
+    ),
+    "gender": ("gender", "sex", "geslacht", "geschlecht"),
+    "birth_date": (
+        "birthdate", "dateofbirth", "dob", "birthday", "born", "birth", "birthyear", "yearofbirth",
+        "yob", "geboortedatum", "gebdatum", "geboren", "geboortejaar", "verjaardag",
+        "geburtsdatum", "geburtstag", "geburtsjahr", "gebdat",
+    ),
+    "email": (
+        "email", "emailaddress", "mail", "mailaddress", "emailadres", "mailadres", "epost",
+        "emailadresse", "mailadresse",
+    ),
+    "phone": (
+        "phone", "phonenumber", "phoneno", "telephone", "telephonenumber", "tel", "telno",
+        "landline", "homephone", "telefoon", "telefoonnummer", "telnr", "telefoonnr", "vastnummer",
+        "telefon", "telefonnummer", "festnetz",
+    ),
+    "mobile_phone": (
+        "mobile", "mobilephone", "mobilenumber", "mobileno", "cell", "cellphone", "cellnumber",
+        "gsm", "gsmnummer", "mobiel", "mobielnummer", "mobieltelefoonnummer", "mobielnr",
+        "mobieletelefoon", "06nummer", "handy", "handynummer", "mobil", "mobilnummer",
+        "mobiltelefon",
+    ),
+    "address_line": (
+        "addressline", "fulladdress", "streetaddress", "addresslines", "adresregel",
+        "volledigadres", "anschrift",
+    ),
+    "street": (
+        "street", "streetname", "address", "straat", "straatnaam", "adres", "strasse",
+        "strassenname", "str", "adresse",
+    ),
+    "house_number": (
+        "housenumber", "houseno", "housenr", "streetnumber", "streetno", "huisnummer",
+        "huisnr", "hausnummer", "hausnr",
+    ),
+    "house_number_suffix": (
+        "housenumbersuffix", "housenumberaddition", "housesuffix", "toevoeging",
+        "huisnummertoevoeging", "huisnrtoevoeging", "huisletter", "hausnummerzusatz",
+    ),
+    "postal_code": (
+        "postalcode", "postcode", "postcod", "zip", "zipcode", "pcode", "plz", "postleitzahl",
+    ),
+    "city": (
+        "city", "town", "place", "suburb", "municipality", "locality", "residence", "plaats",
+        "plaatsnaam", "woonplaats", "stad", "gemeente", "ort", "wohnort", "stadt",
+    ),
+    "country": ("country", "countrycode", "land", "landcode", "landescode", "countryname"),
+    "loyalty_number": (
+        "loyaltynumber", "loyaltyno", "loyaltycard", "loyaltycardnumber", "loyaltyid",
+        "klantenkaart", "klantenkaartnummer", "kundenkarte", "kundenkartennummer",
+    ),
+}  # fmt: skip
+ID_NAMES: Final = (
+    "recordid", "uniqueid", "id", "recid", "rowid", "customerid", "customernumber", "customerno",
+    "clientid", "contactid", "memberid", "membernumber", "userid", "klantid", "klantnummer",
+    "klantnr", "relatienummer", "debiteurnummer", "lidnummer", "kundennummer", "kundenid",
+)  # fmt: skip
+# What says whose value it is, not what it is.
+_OWNERS: Final = (
+    "customer", "client", "contact", "person", "personal", "member", "user", "primary", "main",
+    "home", "billing", "private", "klant", "persoon", "contactpersoon", "relatie", "lid", "prive",
+    "kunde", "kunden", "privat",
+)  # fmt: skip
+_FIELD_OF: Final = {name: field for field, names in FIELDS.items() for name in names}
+# By these alone can two records be brought together.
+_TELLING: Final = {"first_name", "last_name", "full_name", "email", "phone", "mobile_phone"}
+_UNUSABLE: Final = ("BLOB", "STRUCT", "MAP", "UNION", "BIT", "GEOMETRY", "VARIANT")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of one file are taken for.
+
+    Attributes:
+        fields: Field -> numbers of its columns; the first that has a value counts.
+        id_column: The number of the column that names a row, None where rows are numbered.
+        source_column: The number of the column that names a row's source.
+        truth_column: The number of the column that tells who is who.
+    """
+
+    fields: Mapping[str, tuple[int, ...]]
+    id_column: int | None
+    source_column: int | None
+    truth_column: int | None
+
+
+def parse_map(given: Sequence[str]) -> dict[str, list[str]]:
+    """Read `FIELD=COLUMN` arguments; `FIELD=` leaves a field out.
+
+    Raises:
+        KlantbeeldError: One is not of that form, or names an unknown field.
+    """
+    mapped: dict[str, list[str]] = {}
+    for text in given:
+        field, equals, column = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise KlantbeeldError(
+                f"--map {text}: expected FIELD=COLUMN",
+                "For example --map first_name=given_name.",
+                ExitCode.USAGE,
+            )
+        if field not in FIELDS:
+            swapped = f" Did you mean --map {column}={field}?" if column in FIELDS else ""
+            raise KlantbeeldError(
+                f"--map {text}: {field} is not a field",
+                f"The fields are {', '.join(FIELDS)}.{swapped}",
+                ExitCode.USAGE,
+            )
+        mapped.setdefault(field, [])
+        if column:
+            mapped[field].append(column)
+    return mapped
+
+
+def recognise(
+    files: Sequence[InputFile],
+    mapped: Mapping[str, Sequence[str]],
+    id_column: str | None = None,
+    source_column: str | None = None,
+    truth_column: str | None = None,
+) -> list[Columns]:
+    """What the columns of each file are taken for.
+
+    Args:
+        files: The files.
+        mapped: Field -> columns, as `parse_map` gives it; nothing is guessed for these fields.
+        id_column: The column that names a row; None to look for a common one.
+        source_column: The column that names a row's source.
+        truth_column: The column that tells who is who; never compared.
+
+    Raises:
+        KlantbeeldError: A named column is in no file, or a file has nothing to compare.
+    """
+    asked = [(f"--map {field}={name}", name) for field, names in mapped.items() for name in names]
+    asked += [
+        (f"{option} {name}", name)
+        for option, name in (
+            ("--id", id_column), ("--source", source_column), ("--truth", truth_column)
+        )
+        if name is not None
+    ]  # fmt: skip
+    for option, name in asked:
+        if all(_find(file, name) is None for file in files):
+            raise KlantbeeldError(
+                f"{option}: no file has a column {name}",
+                _columns_of(files),
+                ExitCode.USAGE,
+            )
+    found = []
+    for file in files:
+        truth = _find(file, truth_column)
+        source = _find(file, source_column)
+        own_id = _find(file, id_column)
+        if id_column is not None and own_id is None:
+            raise KlantbeeldError(
+                f"--id {id_column}: {file.path} has no such column",
+                "Give files that all have it, or leave --id out.",
+                ExitCode.USAGE,
+            )
+        taken = {number for number in (truth, source, own_id) if number is not None}
+        fields = _fields(file, mapped, taken)
+        if id_column is None:
+            used = {number for numbers in fields.values() for number in numbers} | taken
+            own_id = _known_id(file, used)
+        if not _TELLING & fields.keys():
+            raise KlantbeeldError(
+                f"{file.path}: no column of its {len(file.columns)} is known to hold a name, "
+                "an e-mail address or a telephone number",
+                "Say which ones do, such as --map last_name=COLUMN; "
+                f"the fields are {', '.join(FIELDS)}.",
+                ExitCode.USAGE,
+            )
+        found.append(Columns(fields, own_id, source, truth))
+    return found
+
+
+def is_german(file: InputFile, columns: Columns) -> bool:
+    """Whether the names of the columns are German, which tells the country of a postal code."""
+    names = {_plain(file.columns[n]) for numbers in columns.fields.values() for n in numbers}
+    return bool(names & {"vorname", "nachname", "plz", "postleitzahl", "ort", "strasse"})
+
+
+def _fields(
+    file: InputFile, mapped: Mapping[str, Sequence[str]], taken: set[int]
+) -> dict[str, tuple[int, ...]]:
+    fields: dict[str, list[int]] = {}
+    for field, names in mapped.items():
+        for name in names:
+            number = _find(file, name)
+            if number is None:
+                continue
+            if _is_unusable(file.types[number]):
+                raise KlantbeeldError(
+                    f"--map {field}={name}: {file.path} holds {file.types[number]} there, not text",
+                    "Write it as text, a number or a date.",
+                    ExitCode.USAGE,
+                )
+            fields.setdefault(field, []).append(number)
+            taken.add(number)
+    for number, (column, kind) in enumerate(zip(file.columns, file.types, strict=True)):
+        known = None if number in taken or _is_unusable(kind) else _field_of(column)
+        if known is not None and known not in mapped:
+            fields.setdefault(known, []).append(number)
+    if "first_name" in fields and "last_name" not in {*fields, *mapped}:
+        # "voornaam" and "naam": then the name is the surname.
+        names_only = [n for n in fields.get("full_name", ()) if _plain(file.columns[n]) in _NAME]
+        if names_only:
+            fields["last_name"] = fields.pop("full_name")
+    if "street" in fields and "house_number" not in fields and "street" not in mapped:
+        # A street without a number beside it has the number in it.
+        fields.setdefault("address_line", []).extend(fields.pop("street"))
+    return {field: tuple(fields[field]) for field in FIELDS if field in fields}
+
+
+_NAME: Final = ("name", "naam")
+
+
+def _field_of(column: str) -> str | None:
+    words = _words(column)
+    for start in range(len(words)):
+        if start and words[start - 1] not in _OWNERS:
+            break
+        plain = "".join(words[start:])
+        for name in (plain, plain.removesuffix("1")):
+            if name in _FIELD_OF:
+                return _FIELD_OF[name]
+    return None
+
+
+def _known_id(file: InputFile, used: set[int]) -> int | None:
+    named = {
+        _plain(name): number
+        for number, name in reversed(list(enumerate(file.columns)))
+        if number not in used and not _is_unusable(file.types[number])
+    }
+    return next((named[name] for name in ID_NAMES if name in named), None)
+
+
+def _find(file: InputFile, name: str | None) -> int | None:
+    """The number of a column by its name; in another case where only that fits."""
+    if name is None:
+        return None
+    if name in file.columns:
+        return file.columns.index(name)
+    lowered = [column.lower() for column in file.columns]
+    return lowered.index(name.lower()) if name.lower() in lowered else None
+
+
+def _columns_of(files: Sequence[InputFile]) -> str:
+    listed = "; ".join(f"{file.path.name}: {', '.join(file.columns[:40])}" for file in files[:5])
+    return f"The columns are {listed}."
+
+
+def _is_unusable(kind: str) -> bool:
+    return kind.endswith("]") or kind.startswith(_UNUSABLE)
+
+
+def _words(name: str) -> list[str]:
+    """Lower-case words without accents: "E-mailAdres" is e, mail, adres."""
+    decomposed = unicodedata.normalize("NFKD", name.replace("\u00df", "ss"))
+    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", plain)
+    return re.sub(r"[^a-z0-9]+", " ", parted.lower()).split()
+
+
+def _plain(name: str) -> str:
+    return "".join(_words(name))
