@@ -4,7 +4,7 @@ import dagster as dg
 
 from klantbeeld.settings import load_settings
 from orchestration.assets.dbt import build_dbt_assets
-from orchestration.assets.link import link
+from orchestration.assets.link import link, linkage_charts
 from orchestration.assets.load import build_load_assets, raw_asset_keys
 from orchestration.assets.publish import build_publish_assets
 from orchestration.assets.send import build_send_assets
@@ -33,6 +33,7 @@ def defs() -> dg.Definitions:
             *build_load_assets(),
             dbt_models,
             link,
+            linkage_charts,
             *build_publish_assets(manifest, raw_keys),
             *build_send_assets(manifest),
             candidate_model,

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from klantbeeld.identity.charts import write_linkage_charts as write_charts
+    from klantbeeld.identity.charts import LinkageCharts, draw_charts
     from klantbeeld.identity.companies import CompanyReport, link_companies
     from klantbeeld.identity.evaluation import Quality
     from klantbeeld.identity.households import HouseholdReport, form_households
@@ -39,10 +39,12 @@ __all__ = [
     "HouseholdReport",
     "How",
     "LinkReport",
+    "LinkageCharts",
     "PendingProfileIds",
     "Quality",
     "TrainingReport",
     "commit_profile_ids",
+    "draw_charts",
     "evaluate",
     "form_households",
     "link",
@@ -50,7 +52,6 @@ __all__ = [
     "promote",
     "read_pending_profile_ids",
     "train",
-    "write_charts",
 ]
 
 _WHERE = {
@@ -70,7 +71,8 @@ _WHERE = {
     "promote": "registry.promote",
     "read_pending_profile_ids": "profile_ids.read_pending_profile_ids",
     "train": "training.train",
-    "write_charts": "charts.write_linkage_charts",
+    "LinkageCharts": "charts.LinkageCharts",
+    "draw_charts": "charts.draw_charts",
 }
 
 

@@ -1,25 +1,50 @@
-"""Charts of the linkage: HTML files of their own that need no network and hold no record.
+"""Charts of a linkage: HTML files of their own that need no network and hold no record.
 
-Here: match weights and parameters of the model, weights of the pairs, unlinkable records, profile
-sizes. Not here: where they are linked from. Splink's charts carry their drawing library in the
-file.
+Here: match weights and parameters of the model, unlinkable records (Splink's charts, which carry
+their drawing library in the file), and the overview beside them; for a linkage that was just done,
+and for that of a build. Not here: the figures (`overview`), where they are linked from.
 """
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
+from klantbeeld.control import ControlPlane
 from klantbeeld.files import private_dir, write_atomic
+from klantbeeld.identity import preparation, registry, truth
+from klantbeeld.identity.frozen import Frequencies
 from klantbeeld.identity.linking import Scorer
 from klantbeeld.identity.model import LinkageModel
+from klantbeeld.identity.overview import Overview, overview_page, read_overview
+from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.settings import Settings
 
 # In the reports of a home.
 FOLDER: Final = "linkage"
+OVERVIEW: Final = "linkage.html"
 # Scoring every record against itself is one more pass; a sample shows the same curve.
 UNLINKABLES_SAMPLE: Final = 50_000
+_DRAWN_FOR: Final = "drawn_for.json"
+
+
+@dataclass(frozen=True)
+class LinkageCharts:
+    """Charts and what they show.
+
+    Attributes:
+        files: The files, the overview first.
+        overview: The figures of the overview.
+        is_new: Whether they were drawn just now; otherwise they are still those of this linkage.
+    """
+
+    files: tuple[Path, ...]
+    overview: Overview
+    is_new: bool
 
 
 def write_linkage_charts(
@@ -34,70 +59,110 @@ def write_linkage_charts(
         records: The number of records.
 
     Returns:
-        The files.
+        The files, the overview first.
     """
     if records < 2:
         return []
-    private_dir(folder)
-    logging.getLogger("splink").setLevel(logging.CRITICAL)
     con.execute(
         "create or replace table chart_people as from people "
         f"order by hash(record_id) limit {UNLINKABLES_SAMPLE}"
     )
-    scorer = Scorer(con, model, records, people="chart_people")
+    drawn = _draw(con, folder, model, records, "chart_people")
+    con.execute("drop table chart_people")
+    return [_write_overview(read_overview(con), folder, model, drawn), *drawn]
+
+
+def draw_charts(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    control: ControlPlane,
+    before: Mapping[int, int] | None,
+) -> LinkageCharts | None:
+    """Draw the linkage of a build, unless the charts in the home are of this linkage already.
+
+    Args:
+        con: The open build; it is only read.
+        settings: The home's settings; the files go to its reports.
+        control: The control plane; it is only read.
+        before: Profiles by number of records in the published version (`overview.read_sizes`).
+
+    Returns:
+        The charts; None if fewer than two records are linked.
+    """
+    row = con.execute(
+        "select model_version, records, input_digest, state_after from identity.linkage_report"
+    ).fetchone()
+    if row is None or row[1] < 2:
+        return None
+    version = registry.named_version(settings, control, str(row[0]))
+    frozen = version.frozen()
+    overview = read_overview(
+        con,
+        "identity.pairs",
+        "identity.profile_records",
+        before=before,
+        largest_blocks=None if frozen is None else frozen.largest_blocks,
+        thresholds=truth.evaluate_other_thresholds(con, settings),
+        quality=truth.evaluate(con, settings),
+    )
+    folder = settings.paths.reports_dir / FOLDER
+    drawn_for = folder / _DRAWN_FOR
+    of = json.dumps([str(value) for value in row])
+    files = sorted(folder.glob("*.html"), key=lambda path: (path.name != OVERVIEW, path.name))
+    if drawn_for.exists() and drawn_for.read_text() == of and files:
+        return LinkageCharts(tuple(files), overview, is_new=False)
+    sample = (
+        f"(select * from {preparation.INPUT_TABLE} "
+        f"order by hash(record_id) limit {UNLINKABLES_SAMPLE})"
+    )
+    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    try:
+        preparation.make_people(own, preparation.read_input(con, sample))
+        model = version.model
+        records = int(row[1])
+        if frozen is not None:
+            model = replace(model, matches_per_record=frozen.matches_per_record)
+            records = frozen.records
+            kept = settings.identity.kept_values
+            suppress_values(own, settings.home_key(), kept, frozen.suppressed)
+        frequencies = None if frozen is None else frozen.frequencies
+        drawn = _draw(own, folder, model, records, "people", frequencies)
+    finally:
+        own.close()
+    files = [_write_overview(overview, folder, version.model, drawn), *drawn]
+    write_atomic(drawn_for, of)
+    return LinkageCharts(tuple(files), overview, is_new=True)
+
+
+def _draw(
+    con: duckdb.DuckDBPyConnection,
+    folder: Path,
+    model: LinkageModel,
+    records: int,
+    people: str,
+    frequencies: Frequencies | None = None,
+) -> list[Path]:
+    """Splink's charts of a model, and of the records that it can find."""
+    private_dir(folder)
+    scorer = Scorer(con, model, records, people, frequencies)
+    logging.getLogger("splink").setLevel(logging.CRITICAL)
     visualisations = scorer.linker.visualisations
-    sections: dict[str, Any] = {
+    charts: dict[str, Any] = {
         "match_weights": visualisations.match_weights_chart(),
         "parameters": visualisations.m_u_parameters_chart(),
         "unlinkable_records": scorer.linker.evaluation.unlinkables_chart(),
     }
     files = []
-    for name, chart in sections.items():
+    for name, chart in charts.items():
         path = folder / f"{name}.html"
         write_atomic(path, chart.to_html(inline=True))
         files.append(path)
-    files.append(_bars(con, folder / "profile_sizes.html", "Profiles by number of records", _SIZES))
-    files.append(_bars(con, folder / "pair_weights.html", "Pairs by match weight (bits)", _WEIGHTS))
-    con.execute("drop table chart_people")
     return files
 
 
-_SIZES: Final = """
-    with sizes as (
-        select profile_id, max(cluster_size) as size from profile_records group by profile_id
-    )
-    select case when size > 12 then '13 or more' else cast(size as varchar) end, count(*)
-    from sizes group by 1 order by min(size)
-"""
-_WEIGHTS: Final = """
-    with rounded as (
-        select greatest(-30, least(30, cast(floor(match_weight / 2) * 2 as integer))) as bits
-        from pairs where match_weight is not null
-    )
-    select cast(bits as varchar) || ' to ' || cast(bits + 2 as varchar), count(*)
-    from rounded group by bits order by bits
-"""
-
-
-def _bars(con: duckdb.DuckDBPyConnection, path: Path, title: str, sql: str) -> Path:
-    rows: Sequence[tuple[str, int]] = con.execute(sql).fetchall()
-    most = max((count for _, count in rows), default=1)
-    lines = "\n".join(
-        f"<tr><th>{label}</th>"
-        f"<td><div style='width:{max(0.2, 100 * count / most):.1f}%'></div></td>"
-        f"<td class='n'>{count:,}</td></tr>"
-        for label, count in rows
-    )
-    write_atomic(path, _PAGE.replace("{title}", title).replace("{lines}", lines))
+def _write_overview(
+    overview: Overview, folder: Path, model: LinkageModel, drawn: list[Path]
+) -> Path:
+    path = folder / OVERVIEW
+    write_atomic(path, overview_page(overview, model.version, [chart.name for chart in drawn]))
     return path
-
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 46rem; color: #222; }
-table { border-collapse: collapse; width: 100%; }
-th { font-weight: normal; text-align: right; padding-right: .8rem; white-space: nowrap; width: 8rem;
-} td div { background: #3b7ea1; height: 1rem; border-radius: 2px; } td.n { text-align: right; width:
-6rem; font-variant-numeric: tabular-nums; } </style></head><body><h1>{title}</h1><table> {lines}
-</table></body></html>
-"""

@@ -1,12 +1,16 @@
 """How good a linkage is against a known truth: pair precision, recall and F1, and B-cubed.
 
-Here: figures from two mappings of records, set-based. Not here: where a truth comes from (labels,
-the demo's people).
+Here: figures from two mappings of records, and from weighed pairs at other thresholds; set-based.
+Not here: where a truth comes from (labels, the demo's people).
 """
 
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import duckdb
+
+# Bits; below the first nearly everything joins, above the last nearly nothing.
+THRESHOLDS: Final = (-15, 20)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,71 @@ def evaluate_clusters(con: duckdb.DuckDBPyConnection, predicted: str, truth: str
         mixed_profiles=int(mixed),
         split_persons=int(split),
     )
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What pairs by themselves would be worth, if they joined from so many bits on.
+
+    Attributes:
+        bits: The threshold.
+        precision: Of the pairs that would join, the share of one person.
+        recall: Of the pairs of one person, the share that would join.
+        f1: Their harmonic mean.
+        is_used: Whether it is the threshold that the linkage used.
+    """
+
+    bits: int
+    precision: float
+    recall: float
+    f1: float
+    is_used: bool
+
+
+def evaluate_thresholds(
+    con: duckdb.DuckDBPyConnection, pairs: str, truth: str, used: float
+) -> list[Threshold]:
+    """Compare weighed pairs with a truth, at every whole number of bits that may be of use.
+
+    Args:
+        con: The engine that holds both.
+        pairs: A table of `record_id_l`, `record_id_r`, `match_weight` (null for a pair that a key
+            or a decision joined).
+        truth: A table or view with columns `record_id` and `cluster`.
+        used: The threshold that the linkage used, in bits.
+
+    Returns:
+        Lowest threshold first; empty if the truth has no two records of one person.
+    """
+    least, most = THRESHOLDS
+    total = con.execute(
+        f"select coalesce(sum(n * (n - 1) / 2), 0)::double "
+        f"from (select count(*) as n from {truth} group by cluster)"
+    ).fetchone()
+    rows = con.execute(f"""
+        select
+            greatest({least}, least({most}, floor(coalesce(match_weight, {most})))) as bits,
+            count(*),
+            count(*) filter (truth_l.cluster = truth_r.cluster)
+        from {pairs} as pairs
+        inner join {truth} as truth_l on truth_l.record_id = pairs.record_id_l
+        inner join {truth} as truth_r on truth_r.record_id = pairs.record_id_r
+        group by bits
+    """).fetchall()
+    belong_together = float(total[0]) if total else 0.0
+    if not belong_together:
+        return []
+    counted = {int(bits): (int(found), int(right)) for bits, found, right in rows}
+    thresholds = []
+    found = right = 0
+    for bits in range(most, least - 1, -1):
+        more_found, more_right = counted.get(bits, (0, 0))
+        found, right = found + more_found, right + more_right
+        precision = right / found if found else 1.0
+        recall = right / belong_together
+        f1 = _harmonic_mean(precision, recall)
+        thresholds.append(Threshold(bits, precision, recall, f1, bits == round(used)))
+    return thresholds[::-1]
 
 
 def _harmonic_mean(left: float, right: float) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from klantbeeld.control import ControlPlane
-from klantbeeld.identity import charts, incremental, preparation, registry
+from klantbeeld.identity import incremental, preparation, registry
 from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.clustering import Constraints, Flags, Ints
 from klantbeeld.identity.constraints import Binding, bind, decided_state
@@ -261,10 +261,6 @@ def link(
         except BaseException:
             con.execute("rollback")
             raise
-        if work.mode == FULL:
-            charts.write_linkage_charts(
-                own, settings.paths.reports_dir / charts.FOLDER, version.model, work.records
-            )
     finally:
         own.close()
     return report

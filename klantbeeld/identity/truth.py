@@ -4,30 +4,70 @@ Here: bringing a truth file to record ids. Not here: the figures (`evaluation`).
 after the fact and never by anything that links.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import duckdb
 import pyarrow as pa
 from pyarrow import parquet
 
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.identity.evaluation import Quality, evaluate_clusters
+from klantbeeld.identity.evaluation import (
+    Quality,
+    Threshold,
+    evaluate_clusters,
+    evaluate_thresholds,
+)
 from klantbeeld.records import keyed_hash_sql
 from klantbeeld.settings import Settings
 
+_TABLE = "identity_truth"
 _COLUMNS = ("source", "entity", "natural_key", "person_id")
 
 
 def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | None:
     """Quality of `identity.profile_records` against the truth file; None where no truth is known.
 
-    The truth is a Parquet file of source, entity, natural_key and person_id. A natural key that is
-    an e-mail address stands for its keyed hash, as in record ids.
+    Raises:
+        KlantbeeldError: The truth file is not usable, or nothing is linked yet.
+    """
+    with _truth(con, settings) as is_known:
+        if not is_known:
+            return None
+        return evaluate_clusters(
+            con,
+            "(select record_id, profile_id as cluster from identity.profile_records)",
+            _TABLE,
+        )
+
+
+def evaluate_other_thresholds(
+    con: duckdb.DuckDBPyConnection, settings: Settings
+) -> list[Threshold]:
+    """What `identity.pairs` would be worth at other thresholds; empty where no truth is known.
 
     Raises:
         KlantbeeldError: The truth file is not usable, or nothing is linked yet.
     """
+    join = settings.identity.join_probability
+    with _truth(con, settings) as is_known:
+        if not is_known:
+            return []
+        return evaluate_thresholds(con, "identity.pairs", _TABLE, math.log2(join / (1 - join)))
+
+
+@contextmanager
+def _truth(con: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[bool]:
+    """The truth as a table of `record_id` and `cluster`; whether there is one.
+
+    It is a Parquet file of source, entity, natural_key and person_id. A natural key that is an
+    e-mail address stands for its keyed hash, as in record ids.
+    """
     path = settings.identity.truth_file
     if path is None or not path.exists():
-        return None
+        yield False
+        return
     key = "replace(replace(cast(natural_key as varchar), '%', '%25'), ':', '%3A')"
     hashed = keyed_hash_sql("lower(trim(natural_key))", home_key="$home_key")
     try:
@@ -50,14 +90,10 @@ def evaluate(con: duckdb.DuckDBPyConnection, settings: Settings) -> Quality | No
             f"the truth file {path} cannot be used: {str(error).splitlines()[0]}",
             f"It is a Parquet file with the columns {', '.join(_COLUMNS)}.",
         ) from None
-    con.register("identity_truth", truth)
+    con.register(_TABLE, truth)
     try:
-        return evaluate_clusters(
-            con,
-            "(select record_id, profile_id as cluster from identity.profile_records)",
-            "identity_truth",
-        )
+        yield True
     except duckdb.CatalogException:
         raise KlantbeeldError("nothing is linked yet", "Run `klantbeeld run`.") from None
     finally:
-        con.unregister("identity_truth")
+        con.unregister(_TABLE)

@@ -125,6 +125,18 @@ class Warehouse:
             row = connection.execute(query).one_or_none()
         return None if row is None else self._as_version(row)
 
+    def before(self, run_id: str) -> Version | None:
+        """The newest kept version that another run than this one published."""
+        query = (
+            sa.select(versions)
+            .where(versions.c.run_id != run_id, versions.c.status != "retired")
+            .order_by(versions.c.created_at.desc())
+            .limit(1)
+        )
+        with self._control.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else self._as_version(row)
+
     def set_run_context(
         self, connection: duckdb.DuckDBPyConnection, run_id: str, as_of: datetime
     ) -> None:

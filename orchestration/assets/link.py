@@ -3,7 +3,7 @@
 Belongs here: calling `klantbeeld.identity` and showing its figures and charts. Does not: linkage.
 
 intermediate.int_linkage_records, int_linkage_companies
--> identity.profile_records, pairs, company_records, household_profiles, ...
+-> identity.profile_records, pairs, company_records, household_profiles, ... -> linkage_charts
 """
 
 import time
@@ -22,6 +22,7 @@ LINKAGE_COMPANIES = dg.AssetKey(["intermediate", "int_linkage_companies"])
 # What a run asks of the linkage; one of `klantbeeld.identity.How`.
 LINK_TAG = "klantbeeld/link"
 PROFILE_RECORDS = dg.AssetKey(["identity", "profile_records"])
+LINKAGE_CHARTS = dg.AssetKey(["identity", "linkage_charts"])
 
 
 _TABLES: Final = {
@@ -133,7 +134,6 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
     figures = {
         "profile_records": {
             **_figures(report),
-            **_charts(platform),
             "seconds": round(seconds, 2),
         },
         "company_records": _figures(companies),
@@ -160,10 +160,53 @@ def _figures(report: Any) -> Mapping[str, Any]:
     }
 
 
-def _charts(platform: Platform) -> Mapping[str, dg.MetadataValue]:
-    folder = platform.settings.paths.reports_dir / "linkage"
-    return {
-        # A path and no link: a browser opens no file from a page that came over HTTP.
-        f"chart {chart.stem.replace('_', ' ')}": dg.MetadataValue.path(chart)
-        for chart in sorted(folder.glob("*.html"))
+@dg.asset(
+    key=LINKAGE_CHARTS,
+    deps=[PROFILE_RECORDS, dg.AssetKey(["identity", "pairs"])],
+    group_name="identity",
+    kinds={"splink", "html"},
+    owners=["team:customer-data"],
+    description=(
+        "The linkage and its model to look at: match weights, parameters, unlinkable records, what"
+        " each blocking rule costs, profile sizes beside those of the last version, other"
+        " thresholds where a truth is known. Files that work offline and hold no record."
+    ),
+)
+def linkage_charts(context: dg.AssetExecutionContext, platform: Platform) -> Result:
+    """Draw the linkage of the build."""
+    from klantbeeld.identity import draw_charts
+    from klantbeeld.identity.overview import as_rows, read_sizes
+
+    started = time.monotonic()
+    before = None
+    version = platform.warehouse.before(context.run_id)
+    if version is not None:
+        with platform.warehouse.read(version.version_id) as published:
+            before = read_sizes(published, "identity.profile_records")
+    with platform.warehouse.build() as connection:
+        charts = draw_charts(connection, platform.settings, platform.control, before)
+    if charts is None:
+        return dg.MaterializeResult(metadata={"note": "Fewer than two records are linked."})
+    status = "done" if charts.is_new else "unchanged"
+    counts: dict[str, int | float | str] = {"files": len(charts.files)}
+    progress().done("link", "charts", counts, time.monotonic() - started, status)
+    overview = charts.overview
+    tables = {
+        "blocking rules": as_rows(overview.rules),
+        "profile sizes": as_rows(overview.sizes),
+        "other thresholds": as_rows(overview.thresholds),
     }
+    return dg.MaterializeResult(
+        metadata={
+            # A path and no link: a browser opens no file from a page that came over HTTP.
+            **{
+                f"chart {chart.stem.replace('_', ' ')}": dg.MetadataValue.path(chart)
+                for chart in charts.files
+            },
+            **{
+                name: dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+                for name, rows in tables.items()
+                if rows
+            },
+        }
+    )

@@ -60,9 +60,24 @@ def test_the_default_model_links_well(build: Build) -> None:
     ).fetchone() == (0,)
     emails = {value for value in build.records.column("email_std").to_pylist() if value}
     shown = repr(report.as_dict())
-    charts = sorted((build.settings.paths.reports_dir / "linkage").glob("*.html"))
-    assert len(charts) == 5
-    for chart in charts:
+    charts = identity.draw_charts(build.con, build.settings, build.control, {1: 10, 2: 5})
+    assert charts is not None
+    assert charts.is_new
+    assert [path.name for path in charts.files] == [
+        "linkage.html",
+        "match_weights.html",
+        "parameters.html",
+        "unlinkable_records.html",
+    ]
+    overview = charts.overview
+    assert sum(rule.pairs for rule in overview.rules) == sum(decisions.values())
+    assert sum(size.profiles for size in overview.sizes) == report.profiles
+    assert [size.before for size in overview.sizes[:3]] == [10, 5, 0]
+    assert sum(rule.joined for rule in overview.rules) == report.joined_pairs
+    again = identity.draw_charts(build.con, build.settings, build.control, {1: 10, 2: 5})
+    assert again is not None
+    assert (again.is_new, again.files) == (False, charts.files)
+    for chart in charts.files:
         content = chart.read_text()
         assert not re.search(r"<(script|link)[^>]+(src|href)=", content)
         shown += content

@@ -1,7 +1,7 @@
 """An answer as one HTML page: it needs no network, and holds personal data.
 
-Here: what stands where. Not here: the looks (`static/page.css`), the graph (`graph`), the sentences
-(`words`).
+Here: what stands where. Not here: the looks (`identity/static/page.css`), the graph (`graph`), the
+sentences (`words`).
 """
 
 from collections import Counter
@@ -165,7 +165,7 @@ def profile_page(answer: ProfileExplanation) -> str:
 
 
 def _page(title: str, kicker: str, sections: Iterable[str], publication: Publication) -> str:
-    css = files("klantbeeld.identity.explain").joinpath("static/page.css").read_text()
+    css = files("klantbeeld.identity").joinpath("static/page.css").read_text()
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_NO_NETWORK}">'

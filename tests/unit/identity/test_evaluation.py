@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klantbeeld.identity.evaluation import Quality, evaluate_clusters
+from klantbeeld.identity.evaluation import Quality, evaluate_clusters, evaluate_thresholds
 
 
 def _quality(predicted: list[int], truth: list[int]) -> Quality:
@@ -55,3 +55,24 @@ def test_as_brute_force_says(rows: list[tuple[int, int]]) -> None:
 
 def test_nothing_to_judge() -> None:
     assert _quality([], []).bcubed_f1 == 1.0
+
+
+def test_what_pairs_are_worth_at_other_thresholds() -> None:
+    con = duckdb.connect()
+    con.execute("""
+        create table truth as
+        from (values ('a', 1), ('b', 1), ('c', 1), ('d', 2), ('e', 2)) as t(record_id, cluster)
+    """)
+    # Right at 8 and by a key, wrong at 3.5; c never met the others of its person.
+    con.execute("""
+        create table pairs as
+        from (values ('a', 'b', 8.0), ('c', 'd', 3.5), ('d', 'e', null), ('a', 'x', 9.0))
+            as t(record_id_l, record_id_r, match_weight)
+    """)
+    found = {row.bits: row for row in evaluate_thresholds(con, "pairs", "truth", 0.0)}
+    assert [row.bits for row in found.values() if row.is_used] == [0]
+    assert (found[0].precision, found[0].recall) == (2 / 3, 2 / 4)
+    assert (found[4].precision, found[4].recall) == (1.0, 2 / 4)
+    assert (found[9].precision, found[9].recall) == (1.0, 1 / 4)
+    con.execute("delete from truth where record_id in ('b', 'c', 'e')")
+    assert evaluate_thresholds(con, "pairs", "truth", 0.0) == []
