@@ -222,6 +222,8 @@ def _sources(settings: Settings) -> Iterator[Finding]:
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
+    from klantbeeld.activation.destinations import check_settings
+
     for name, values in settings.destinations.items():
         bound = values.get("environment")
         if bound is not None and bound != settings.environment:
@@ -233,6 +235,11 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
             )
         else:
             enabled = settings.destination_enabled(name)
+            try:
+                check_settings(settings, name)
+            except KlantbeeldError as error:
+                yield Finding(f"destination {name}", "problem", error.message, error.hint)
+                continue
             yield from _reachable(f"destination {name}", values, enabled)
 
 

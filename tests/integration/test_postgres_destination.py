@@ -132,6 +132,30 @@ def test_rows_are_inserted_changed_and_deleted(
     assert table(database) == wanted, "what was gone is whole again, the rest is touched nowhere"
 
 
+def test_what_others_did_to_the_table_is_seen_and_put_right(
+    tmp_path: Path, socket: Path, database: psycopg.Connection[Any]
+) -> None:
+    world = RowsWorld(tmp_path / "home", section(socket))
+    some = rows(6)
+    world.publish(some, COLUMNS, entity="crm.profiles", schema=SCHEMA)
+    world.sync()
+    assert world.reconcile().rows == 0, "a number, a time and a null come back as they were sent"
+    database.execute('delete from crm.profiles where "Klant nr" = 2')
+    database.execute("update crm.profiles set city = 'Elders' where \"Klant nr\" = 3")
+    database.execute('insert into crm.profiles ("Klant nr") values (99)')
+    drift = world.reconcile()
+    assert {kind: drift.kinds[kind] for kind in ("missing", "changed", "foreign")} == {
+        "missing": 1, "changed": 1, "foreign": 1,
+    }  # fmt: skip
+    world.reconcile(repair=True)
+    world.sync()
+    assert world.reconcile().rows == 0
+    world.close()
+    held = table(database)
+    del held[99]
+    assert held == {int(row["customer"]): expected(row) for row in some}
+
+
 def test_a_row_that_spoils_a_batch_stands_alone_with_its_reason(
     tmp_path: Path, socket: Path, database: psycopg.Connection[Any]
 ) -> None:

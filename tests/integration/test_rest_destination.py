@@ -43,7 +43,7 @@ class Members:
             return Told(401, {"code": "unauthorised"})
         *_, last = asked.path.split("/")
         if asked.method == "GET":
-            wanted = asked.query["external_id"][0]
+            wanted = asked.query.get("external_id", [""])[0]
             found = [
                 {"id": number, "attributes": row}
                 for number, row in self.rows.items()
@@ -57,7 +57,7 @@ class Members:
                 return Told(422, {"errors": [error]})
             if any(row["external_id"] == there["external_id"] for there in self.rows.values()):
                 raise AssertionError("created twice")
-            number = len(self.rows) + 1
+            number = max(self.rows, default=0) + 1
             self.rows[number] = row
             return Told(201, {"data": {"id": number, "external_id": row["external_id"]}})
         number = int(last)
@@ -91,6 +91,12 @@ FIND_THEN_CREATE: dict[str, Any] = {
         "answer": REFUSAL,
     },
     "delete": {"method": "DELETE", "path": "members/{id}"},
+    "list": {
+        "path": "members",
+        "rows": "data.items",
+        "key": "attributes.external_id",
+        "values": "attributes",
+    },
 }
 
 
@@ -166,6 +172,23 @@ def test_rows_are_found_then_created_changed_and_deleted(
     assert members.held() == wanted(some[1:])
     changed = [asked.json for asked in service.writes() if asked.method == "PATCH"]
     assert changed == [{"member": {"city": "Tiel"}}], "only the column that changed"
+
+
+def test_what_others_did_is_seen_and_put_right(
+    world: RowsWorld, members: Members, service: Service
+) -> None:
+    some = rows(4)
+    world.publish(some, COLUMNS)
+    world.sync()
+    assert world.reconcile().rows == 0
+    del members.rows[2]
+    members.rows[3]["city"] = "Elders"
+    drift = world.reconcile()
+    assert (drift.kinds["missing"], drift.kinds["changed"]) == (1, 1)
+    world.reconcile(repair=True)
+    world.sync()
+    assert world.reconcile().rows == 0
+    assert members.held() == wanted(some)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -71,6 +71,7 @@ class HubSpot:
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, str]] = {}
         self.problems: list[str] = []
+        self.seen_ids: list[str] = []
         self.page = 2
 
     def __call__(self, asked: Asked) -> Told:
@@ -109,7 +110,8 @@ class HubSpot:
                 invalid.append(row)
                 continue
             if number is None:
-                number = str(len(self.rows) + 501)
+                number = str(501 + len(self.seen_ids))
+                self.seen_ids.append(number)
                 self.rows[number] = {row["idProperty"]: row["id"]}
             self.rows[number] |= row.get("properties", {})
             found = self.told(number, asked.json.get("properties"))
@@ -296,6 +298,26 @@ def test_hubspot_every_damage_ends_in_the_right_state(
     reports = [world.sync()]
     while reports[-1].status != "unchanged" and len(reports) < 4:
         reports.append(world.sync())
+    world.close()
+    assert hubspot.held() == {row["customer"]: expected(row) for row in rows}
+
+
+def test_hubspot_what_others_did_is_seen_and_put_right(
+    tmp_path: Path, hubspot: HubSpot, service: Service
+) -> None:
+    world = RowsWorld(tmp_path / "home", section(service))
+    rows = customers(4)
+    world.publish(rows, COLUMNS, entity="contacts", schema=SCHEMA, option_columns=["stage"])
+    world.sync()
+    assert world.reconcile().rows == 0
+    hubspot.rows = {n: row for n, row in hubspot.rows.items() if row["klant_id"] != "K2"}
+    for row in hubspot.rows.values():
+        row["city"] = "Elders" if row["klant_id"] == "K3" else row["city"]
+    drift = world.reconcile()
+    assert (drift.kinds["missing"], drift.kinds["changed"]) == (1, 1)
+    world.reconcile(repair=True)
+    world.sync()
+    assert world.reconcile().rows == 0
     world.close()
     assert hubspot.held() == {row["customer"]: expected(row) for row in rows}
 

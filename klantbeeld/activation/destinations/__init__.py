@@ -21,7 +21,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.settings import Settings
+from klantbeeld.settings import DestinationSettings, Settings
 
 if TYPE_CHECKING:
     from klantbeeld.activation.destinations.stores import Store
@@ -63,6 +63,7 @@ class RecordDestination(Protocol):
     """A system that takes rows and answers for each.
 
     Attributes:
+        settings_type: What its section in the settings must be.
         traffic: What was sent so far, for reports.
         largest_batch: Rows that `write` takes at once, at most.
         is_readable: Whether `read` can tell what is there; if not, it finds nothing.
@@ -70,6 +71,7 @@ class RecordDestination(Protocol):
         wants_whole_rows: Whether an update needs all columns, and not those alone that changed.
     """
 
+    settings_type: type[DestinationSettings]
     traffic: Traffic
     largest_batch: int
     is_readable: bool
@@ -150,10 +152,12 @@ class FileDestination(Protocol):
     """A place where a whole audience is left as a file.
 
     Attributes:
+        settings_type: What its section in the settings must be.
         store: The place.
         suffix: What the file's name ends in.
     """
 
+    settings_type: type[DestinationSettings]
     store: Store
     suffix: str
 
@@ -195,6 +199,30 @@ def open_files(settings: Settings, spec: AudienceSpec) -> FileDestination:
     return cast(FileDestination, make(settings, spec))
 
 
+def check_settings(settings: Settings, name: str) -> None:
+    """Check the section of a destination, whatever its kind, without opening it.
+
+    Raises:
+        KlantbeeldError: Its kind is not known, or a setting is missing or wrong.
+    """
+    values = settings.destinations[name]
+    known = _known()
+    kind = str(values.get("kind"))
+    if kind not in known:
+        raise KlantbeeldError(
+            f"destinations.{name}.kind is {kind!r}", f"Known: {', '.join(sorted(known))}."
+        )
+    settings_type = getattr(_import(kind, known[kind]), "settings_type", None)
+    if settings_type is not None:
+        settings.destination(name, settings_type)
+
+
+def _known() -> dict[str, str]:
+    """`module:Class` by kind: other packages' entry points, and ours before them."""
+    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    return found | RECORDS | FILES
+
+
 def _load(
     settings: Settings, name: str, built_in: Mapping[str, str], method: str
 ) -> Callable[..., Any]:
@@ -213,11 +241,10 @@ def _load(
             f"Add a section [destinations.{name}] with kind, environment and the rest.",
         )
     kind = str(values.get("kind"))
-    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-    known = found | RECORDS | FILES
+    known = _known()
     made = _import(kind, known[kind]) if kind in known else None
     if made is None or not hasattr(made, method):
-        fit = sorted(set(built_in) | (set(found) - set(RECORDS) - set(FILES)))
+        fit = sorted(set(built_in) | (set(known) - set(RECORDS) - set(FILES)))
         raise KlantbeeldError(
             f"destinations.{name}.kind is {kind!r}", f"Expected for this use: {', '.join(fit)}."
         )

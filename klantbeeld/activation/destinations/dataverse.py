@@ -107,6 +107,7 @@ class Attribute:
 class Dataverse:
     """One entity set of one CRM, as the destination of one sync."""
 
+    settings_type = DataverseSettings
     largest_batch = 1_000
     is_readable = True
     is_idempotent = True
@@ -114,7 +115,7 @@ class Dataverse:
     wants_whole_rows = False
 
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
-        own = settings.destination(spec.destination, DataverseSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         self._base = own.base_url.rstrip("/") + "/"
         parts = urlsplit(self._base)
         self._path = parts.path

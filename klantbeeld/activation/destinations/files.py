@@ -40,8 +40,10 @@ class FilesSettings(PlaceSettings):
 class Files:
     """One place, as the destination of audiences."""
 
+    settings_type = FilesSettings
+
     def __init__(self, settings: Settings, spec: AudienceSpec) -> None:
-        own = settings.destination(spec.destination, FilesSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         self.store = open_store(settings, own)
         self.suffix = f".{own.format}"
         self._format: Format = own.format

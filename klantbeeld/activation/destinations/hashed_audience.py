@@ -72,10 +72,11 @@ class HashedAudienceSettings(PlaceSettings):
 class HashedAudience:
     """One platform's place, as the destination of audiences."""
 
+    settings_type = HashedAudienceSettings
     suffix = ".csv"
 
     def __init__(self, settings: Settings, spec: AudienceSpec) -> None:
-        own = settings.destination(spec.destination, HashedAudienceSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         self.store = open_store(settings, own)
         self._platform: Platform = own.platform
 

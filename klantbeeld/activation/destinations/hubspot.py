@@ -86,13 +86,14 @@ class Property:
 class HubSpot:
     """One kind of object in one HubSpot account, as the destination of one sync."""
 
+    settings_type = HubSpotSettings
     largest_batch = _LARGEST_BATCH
     is_readable = True
     is_idempotent = True
     wants_whole_rows = False
 
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
-        own = settings.destination(spec.destination, HubSpotSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         self._spec = spec
         self._base = own.base_url.rstrip("/")
         self._objects = f"{self._base}/crm/v3/objects/{quote(spec.entity, safe='')}"

@@ -71,13 +71,14 @@ class KlaviyoSettings(ApiSettings):
 class Klaviyo:
     """The profiles of one Klaviyo account, as the destination of one sync."""
 
+    settings_type = KlaviyoSettings
     largest_batch = 1_000
     is_readable = True
     is_idempotent = True
     wants_whole_rows = False
 
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
-        own = settings.destination(spec.destination, KlaviyoSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         self._spec = spec
         self._base = own.base_url.rstrip("/")
         found = _LIST.fullmatch(spec.entity)

@@ -156,6 +156,7 @@ class Column:
 class Postgres:
     """One table, as the destination of one sync. Its entity is `table` or `schema.table`."""
 
+    settings_type = PostgresSettings
     largest_batch = 1_000
     is_readable = True
     is_idempotent = True
@@ -163,7 +164,7 @@ class Postgres:
     refuses_existing = True
 
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
-        self._own = settings.destination(spec.destination, PostgresSettings)
+        self._own = settings.destination(spec.destination, self.settings_type)
         self._spec = spec
         schema, _, table = spec.entity.rpartition(".")
         self._schema, self._name = schema or "public", table

@@ -234,8 +234,10 @@ class RestSettings(ApiSettings):
 class Rest:
     """One entity of one API, as the destination of one sync."""
 
+    settings_type = RestSettings
+
     def __init__(self, settings: Settings, spec: SyncSpec) -> None:
-        own = settings.destination(spec.destination, RestSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         entity = own.entities.get(spec.entity)
         if entity is None:
             raise KlantbeeldError(

@@ -58,6 +58,7 @@ class WebhookSettings(ApiSettings):
 class Webhook:
     """One address that takes events, as the destination of one sync."""
 
+    settings_type = WebhookSettings
     largest_batch = 1_000
     is_readable = False
     is_idempotent = True
@@ -66,7 +67,7 @@ class Webhook:
     def __init__(
         self, settings: Settings, spec: SyncSpec, *, now: Callable[[], float] = time.time
     ) -> None:
-        own = settings.destination(spec.destination, WebhookSettings)
+        own = settings.destination(spec.destination, self.settings_type)
         self._url = own.url
         self._keys = [_key(secret) for secret in (own.secret, own.previous_secret) if secret]
         self._spec = spec

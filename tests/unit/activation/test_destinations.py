@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import tomllib
@@ -19,13 +20,15 @@ from klantbeeld.activation.destinations import (
     FILES,
     RECORDS,
     InspectableDestination,
+    RecordDestination,
     open_files,
     open_records,
 )
 from klantbeeld.activation.destinations.answers import comparable_text, plain
 from klantbeeld.activation.specs import AudienceSpec, SyncSpec
+from klantbeeld.doctor import _destinations
 from klantbeeld.errors import KlantbeeldError, SettingsError
-from klantbeeld.settings import Settings, load_settings
+from klantbeeld.settings import DestinationSettings, Settings, load_settings
 
 SPEC = SyncSpec("sync_x__rows", "activation.x", "x", "rows", "id", {"id": "id", "city": "city"})
 
@@ -82,6 +85,37 @@ def test_a_kind_of_the_other_use_is_refused_with_those_that_fit(
     assert "dataverse" not in str(caught.value.hint)
 
 
+SECTIONS: dict[str, dict[str, Any]] = {
+    "dataverse": {"base_url": "https://x.example/", "client_id": "k", "client_secret": "g"},
+    "hubspot": {"token": "g"},
+    "klaviyo": {"api_key": "g"},
+    "postgres": {"host": "x.example", "database": "d", "user": "u"},
+    "rest": {
+        "base_url": "https://x.example/",
+        "entities": {"rows": {"upsert": {"method": "PUT", "path": "rows/{key}"}}},
+    },
+    "webhook": {"url": "https://x.example/", "secret": "whsec_" + "A" * 40},
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_every_kind_has_all_that_the_engine_asks_for(tmp_path: Path, kind: str) -> None:
+    section = {"kind": kind, "environment": "demo", **SECTIONS[kind]}
+    made = open_records(home(tmp_path, **section), SPEC)
+    for name, wanted in RecordDestination.__annotations__.items():
+        if name != "settings_type":
+            assert type(getattr(made, name)).__name__ == wanted
+    assert issubclass(made.settings_type, DestinationSettings)
+    methods = [name for name in vars(RecordDestination) if not name.startswith("_")]
+    assert {"check", "encode", "write", "read", "holds"} <= set(methods)
+    for name in methods:
+        ours, theirs = (
+            list(inspect.signature(getattr(owner, name)).parameters)
+            for owner in (type(made), RecordDestination)
+        )
+        assert ours == theirs
+
+
 @pytest.mark.parametrize("bound", [{}, {"environment": "production"}])
 def test_a_destination_of_another_environment_is_not_opened(
     tmp_path: Path, package: Path, bound: dict[str, str]
@@ -113,6 +147,33 @@ def test_the_same_value_in_another_spelling_is_the_same(sent: Any, there: Any) -
 )
 def test_what_only_looks_alike_is_not_the_same(one: Any, other: Any) -> None:
     assert comparable_text(one) != comparable_text(other)
+
+
+# ---- what the doctor says ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"kind": "unheard_of"}, ["kind is 'unheard_of'"]),
+        ({"kind": "webhook", "url": "https://x.example/"}, ["destinations.x.secret"]),
+        ({"kind": "files", "folder": "/nergens"}, ["/nergens does not exist"]),
+        ({"kind": "files", "enabled": False}, ["exactly one of folder, sftp or s3"]),
+        ({"kind": "postgres", "host": "127.0.0.1", "port": 9, "database": "d", "user": "u"},
+         ["127.0.0.1:9 cannot be reached"]),
+        ({"kind": "files", "sftp": {"host": "127.0.0.1", "port": 9, "user": "u", "password": "p",
+                                    "host_keys": ["k"]}}, ["127.0.0.1:9 cannot be reached"]),
+        ({"kind": "klaviyo", "api_key": "g"}, []),
+    ],
+)  # fmt: skip
+def test_the_doctor_checks_the_section_of_every_destination(
+    tmp_path: Path, section: dict[str, Any], said: list[str]
+) -> None:
+    settings = home(tmp_path, environment="demo", **section)
+    found = list(_destinations(settings))
+    assert [finding.level for finding in found] == ["problem"] * len(said)
+    for finding, text in zip(found, said, strict=True):
+        assert text in finding.message
 
 
 # ---- what the documentation shows --------------------------------------------------------------
