@@ -140,8 +140,8 @@ def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
     yield "Rules that bring them together"
     for rule in answer.rules:
         if rule.role != "also":
-            not_used = "" if rule.role == "first" else "   not used: too many agree on it"
-            yield f"  {rule.rule}  ({rule.records} records){not_used}"
+            agreeing = f"   not used: {rule.records} records agree on it"
+            yield f"  {rule.rule}{'' if rule.role == 'first' else agreeing}"
     also = [rule.rule for rule in answer.rules if rule.role == "also"]
     if also:
         yield f"  would, too: {', '.join(also)}"

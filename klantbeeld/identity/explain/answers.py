@@ -56,12 +56,12 @@ class RuleFinding:
         rule: Its name.
         role: `first` (it brought them together), `also` (an earlier rule had), `left_out` (its
             block was over the budget, so that it did not).
-        records: Records that agree with them on these keys.
+        records: For a rule that was left out, the records that agree on its keys.
     """
 
     rule: str
     role: str
-    records: int
+    records: int | None
 
 
 @dataclass(frozen=True)

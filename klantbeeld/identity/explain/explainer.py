@@ -6,7 +6,7 @@ Here: the questions, and what follows from what was found. Not here: reading a v
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -48,12 +48,11 @@ def open_explainer(settings: Settings, control: ControlPlane) -> Iterator["Expla
     version = warehouse.current()
     if version is None:
         raise NothingPublished
-    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
-    try:
-        with warehouse.read(version.version_id) as published:
-            yield Explainer(published, own, settings, control, version)
-    finally:
-        own.close()
+    with (
+        warehouse.read(version.version_id) as published,
+        closing(Explainer(published, settings, control, version)) as explainer,
+    ):
+        yield explainer
 
 
 class Explainer:
@@ -61,7 +60,6 @@ class Explainer:
 
     Args:
         published: The version's warehouse, read-only.
-        own: The linkage's own engine, empty.
         settings: The home's settings.
         control: The control plane; it is only read.
         version: The version.
@@ -70,16 +68,14 @@ class Explainer:
     def __init__(
         self,
         published: duckdb.DuckDBPyConnection,
-        own: duckdb.DuckDBPyConnection,
         settings: Settings,
         control: ControlPlane,
         version: Version,
     ) -> None:
         self._published = published
-        self._own = own
         self._settings = settings
         self._known = PublishedIdentity(published, settings, control, version)
-        self._made: Weigher | None = None
+        self._engine: duckdb.DuckDBPyConnection | None = None
         try:
             row = published.execute("select model_version from identity.linkage_report").fetchone()
         except (duckdb.CatalogException, duckdb.BinderException):
@@ -111,7 +107,7 @@ class Explainer:
         ends = (left, right)
         around = self._known.surroundings(ends)
         profiles = around.profiles
-        weigher = self._weigher()
+        weigher = self._weigher(around.records)
         pairs = weigher.weigh(around.stored, ends)
         facts = self._known.as_written(around.records, profiles, weigher.set_aside(ends))
         found = weigher.findings(left, right)
@@ -148,7 +144,8 @@ class Explainer:
 
     def waterfall(self, answer: PairExplanation) -> str:
         """Splink's waterfall chart of a pair that was explained, as an HTML page of its own."""
-        return self._weigher().waterfall(answer.record_l.record_id, answer.record_r.record_id)
+        ends = (answer.record_l.record_id, answer.record_r.record_id)
+        return self._weigher(ends).waterfall(answer.comparisons, answer.against_strangers)
 
     def how(self, asked: str) -> ProfileExplanation:
         """How a profile was built.
@@ -162,7 +159,7 @@ class Explainer:
         profile_id, status, resolution = self._known.find_profile(asked)
         members = self._known.members(profile_id)
         around = self._known.surroundings(members)
-        weigher = self._weigher()
+        weigher = self._weigher(around.records)
         pairs = weigher.weigh(around.stored)
         facts = self._known.as_written(around.records, around.profiles, weigher.set_aside(members))
         merge = self._merge(around, pairs)
@@ -206,10 +203,17 @@ class Explainer:
         ]
         return merge_again(around.records, pairs.values(), apart, self.publication.threshold)
 
-    def _weigher(self) -> Weigher:
-        if self._made is None:
-            self._made = Weigher(self._published, self._own, self._settings, self._model)
-        return self._made
+    def close(self) -> None:
+        """Close what the last question opened."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _weigher(self, records: Sequence[str]) -> Weigher:
+        self.close()
+        limits = self._settings.warehouse
+        self._engine = preparation.connect(limits.threads, limits.memory_limit)
+        return Weigher(self._published, self._engine, self._settings, self._model, records)
 
 
 def _version_of(

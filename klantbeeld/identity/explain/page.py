@@ -44,7 +44,7 @@ _NO_NETWORK: Final = (
 _COLUMNS: Final = {"birth date": "nowrap", "address": "address", "e-mail": "anywhere"}
 _ROLES: Final = {
     "first": "brought them together",
-    "left_out": "not used: too many records agree on it",
+    "left_out": "not used",
 }
 
 
@@ -411,13 +411,17 @@ def _rules(rules: Sequence[RuleFinding], pair: WeighedPair) -> str:
         return _section("What brings them together", "", note)
     chips = "".join(
         f"<li class='{rule.role}'><b>{escape(rule_in_words(rule.rule))}</b>"
-        f"<small>{rule.records} records · {_ROLES[rule.role]}</small></li>"
+        f"<small>{_ROLES[rule.role]}{_agreeing(rule)}</small></li>"
         for rule in rules
         if rule.role in _ROLES
     )
     also = [rule_in_words(rule.rule) for rule in rules if rule.role == "also"]
     rest = f"<p class='also'>Would have, too: {escape('; '.join(also))}.</p>" if also else ""
     return _section("What brings them together", f"<ul class='chips'>{chips}</ul>{rest}")
+
+
+def _agreeing(rule: RuleFinding) -> str:
+    return "" if rule.records is None else f": {rule.records:,} records agree on it"
 
 
 def _decisions(decisions: Sequence[Decision], labels: Mapping[str, str]) -> str:

@@ -62,13 +62,17 @@ class PairFindings:
 
 
 class Weigher:
-    """The people of a version, and the model it was linked with.
+    """The people around a question, and the model they were linked with.
+
+    With the values frozen in a model version the weight of a pair depends on its two records, so
+    that no others are read.
 
     Args:
         published: The version's warehouse, read-only.
         own: The linkage's own engine, empty.
         settings: The home's settings.
         version: The model version, with the values frozen in it.
+        records: The ids of the records around the question.
     """
 
     def __init__(
@@ -77,20 +81,34 @@ class Weigher:
         own: duckdb.DuckDBPyConnection,
         settings: Settings,
         version: ModelVersion,
+        records: Sequence[str],
     ) -> None:
+        self._published = published
         self._own = own
+        self._settings = settings
         frozen = version.frozen()
         if frozen is None:
             raise KlantbeeldError(
                 f"nothing is frozen with model {version.name}: its weights cannot be repeated",
                 "Run `klantbeeld run`: it links with the model of today.",
             )
+        self._frozen = frozen
         self._records = frozen.records
         self._model = replace(version.model, matches_per_record=frozen.matches_per_record)
-        preparation.make_people(own, preparation.read_input(published))
+        published.register("asked_records", pa.table({"record_id": list(records)}))
+        chosen = (
+            f"(select * from {preparation.INPUT_TABLE} "
+            "where record_id in (select record_id from asked_records))"
+        )
+        preparation.make_people(own, preparation.read_input(published, chosen))
+        published.unregister("asked_records")
         own.execute("create table people_given as from people")
-        suppress_values(own, settings.home_key(), settings.identity.kept_values, frozen.suppressed)
+        self._suppress(own)
         self._scorer = Scorer(own, self._model, frozen.records, frequencies=frozen.frequencies)
+
+    def _suppress(self, con: duckdb.DuckDBPyConnection) -> None:
+        kept = self._settings.identity.kept_values
+        suppress_values(con, self._settings.home_key(), kept, self._frozen.suppressed)
 
     def weigh(
         self,
@@ -231,16 +249,37 @@ class Weigher:
             f"select {', '.join(blocks)} from people where record_id in (?, ?)", [left, right]
         ).fetchall()
         was_found = any(rule.name == pair.rule for rule in BLOCKING_RULES)
-        found = []
-        for rule, block, block_sql, other in zip(BLOCKING_RULES, one, blocks, two, strict=True):
-            if block is None or block != other:
-                continue
-            count = self._own.execute(
-                f"select count(*) from people where {block_sql} = ?", [block]
+        agreed = {
+            rule.name: (block_sql, block)
+            for rule, block_sql, block, other in zip(BLOCKING_RULES, blocks, one, two, strict=True)
+            if block is not None and block == other
+        }
+        if was_found:
+            return tuple(
+                RuleFinding(name, "first" if name == pair.rule else "also", None) for name in agreed
+            )
+        sizes = self._block_sizes(list(agreed.values()))
+        return tuple(
+            RuleFinding(name, "left_out", size) for name, size in zip(agreed, sizes, strict=True)
+        )
+
+    def _block_sizes(self, blocks: Sequence[tuple[str, int]]) -> list[int]:
+        """How many records of the whole version are in a block."""
+        if not blocks:
+            return []
+        everybody = preparation.connect(
+            self._settings.warehouse.threads, self._settings.warehouse.memory_limit
+        )
+        try:
+            preparation.make_people(everybody, preparation.read_input(self._published))
+            self._suppress(everybody)
+            counts = ", ".join(f"count(*) filter ({block_sql} = ?)" for block_sql, _ in blocks)
+            row = everybody.execute(
+                f"select {counts} from people", [block for _, block in blocks]
             ).fetchone()
-            role = "first" if rule.name == pair.rule else "also" if was_found else "left_out"
-            found.append(RuleFinding(rule.name, role, int(count[0]) if count else 0))
-        return tuple(found)
+        finally:
+            everybody.close()
+        return [int(count) for count in row or ()]
 
     def keys(self, left: str, right: str) -> tuple[str, ...]:
         """Keys of the sources that say two records are one person, in sentences."""
@@ -281,21 +320,18 @@ class Weigher:
         self._own.unregister("asked_records")
         return told
 
-    def waterfall(self, left: str, right: str) -> str:
-        """Splink's waterfall chart of the pair, as an HTML page of its own."""
+    def waterfall(self, comparisons: Sequence[ComparisonFinding], against_strangers: float) -> str:
+        """Splink's waterfall chart of a pair, as an HTML page of its own."""
         from splink import DuckDBAPI, Linker
 
-        row = self._detail_row(left, right)
-        record: dict[str, Any] = {}
-        for comparison in COMPARISONS:
-            number = int(row[f"level_{comparison.name}"])
-            # Splink counts its levels from the other end; "nothing to compare" is -1 in both.
+        record: dict[str, Any] = {"match_weight": against_strangers}
+        for comparison, found in zip(COMPARISONS, comparisons, strict=True):
+            names = [level.name for level in comparison.levels]
+            # Splink counts its levels from the other end, and none as -1.
             record[f"gamma_{comparison.name}"] = (
-                len(comparison.levels) - 1 - number if number >= 0 else -1
+                -1 if found.level is None else len(names) - 1 - names.index(found.level)
             )
-            record[f"mw_tf_adj_{comparison.name}"] = float(row[f"rarity_{comparison.name}"])
-        prior = _bits(self._model.prior(self._records))
-        record["match_weight"] = float(row["against_strangers"]) + prior
+            record[f"mw_tf_adj_{comparison.name}"] = found.due_to_rarity
         # Splink draws only for models that keep the compared values with every pair; linking does
         # without, as they are most of the memory.
         settings = self._model.splink_settings(self._records) | {"retain_matching_columns": True}

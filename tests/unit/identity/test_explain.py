@@ -167,9 +167,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
                 99999 as number, 'merged' as status
             from identity.profile_records where record_id = 'crm:contact:roos'
         """)
+        # As if what the two agree on were agreed on by too many.
+        con.execute("""
+            delete from identity.pairs
+            where record_id_l = 'crm:contact:bas' and record_id_r = 'shop:customer:tim'
+        """)
         refused = con.execute(
             "select record_id_l, record_id_r from identity.pairs where decision = 'refused' "
-            "and record_id_l like '%:person:%' order by all limit 3"
+            "and record_id_l like '%:person:%' order by all limit 1"
         ).fetchall()
         pending = identity.read_pending_profile_ids(con)
     warehouse.publish(
@@ -239,6 +244,14 @@ def test_a_key_of_a_source_and_records_that_never_met(explainer: Explainer) -> N
     assert (apart.outcome, apart.rules, apart.pair.decision) == ("never_met", (), None)
     assert apart.reasons[0] == OUTCOMES["never_met"]
     assert "Had they met" in apart.reasons[1]
+
+
+def test_a_rule_whose_block_was_left_out_says_how_large_it_is(explainer: Explainer) -> None:
+    answer = explainer.why("crm:contact:bas", "shop:customer:tim")
+    assert answer.outcome == "never_met"
+    sizes = {rule.rule: (rule.role, rule.records) for rule in answer.rules}
+    assert sizes["SAME_SURNAME_AND_BIRTH_DATE"] == ("left_out", 3)
+    assert "3 records do" in answer.reasons[2]
 
 
 def test_a_shared_mailbox_is_told_and_not_compared(explainer: Explainer) -> None:
@@ -368,16 +381,16 @@ def test_the_commands_speak_text_and_json_and_write_pages(
         told = capsys.readouterr()
         return int(ended.value.code or 0), told.out, told.err
 
-    code, text, _ = run("why", "crm:contact:tim", "crm:contact:bas")
+    code, text, _ = run("how", "shop:customer:tim")
     assert code == 0
-    assert text.startswith("Apart")
-    assert "other first name" in text
+    assert "strongest first" in text
     code, text, _ = run("why", "crm:contact:tim", "shop:customer:tim", "--json")
     assert json.loads(text)["outcome"] == "own_pair"
-    code, text, _ = run("how", "shop:customer:tim")
-    assert "strongest first" in text
+    code, text, _ = run("why", "crm:contact:tim", "crm:contact:bas")
+    assert text.startswith("Apart")
+    assert "other first name" in text
     page = tmp_path / "page.html"
-    code, text, _ = run("how", "shop:customer:tim", "--html", str(page))
+    code, text, _ = run("why", "crm:contact:tim", "crm:contact:bas", "--html", str(page))
     assert (code, text) == (0, "")
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     code, _, error = run("why", "crm:contact:tim", "crm:contact:nobody")
