@@ -19,3 +19,7 @@
 {% macro default_country() -%}
     (select default_country from {{ source('meta', 'run_context') }})
 {%- endmacro %}
+
+{% macro contact_point_secret() -%}
+    (select contact_point_secret from {{ source('meta', 'run_context') }})
+{%- endmacro %}

@@ -104,7 +104,7 @@ def withheld_sql(
         create or replace temp table _withheld_points as
         with points as (
             select distinct channel, contact_point_key, value_std,
-                {keyed_hash_sql("value_std", home_key=literal(home_key.hex()))} as point_hash
+                {_spellings("value_std", home_key)} as point_hash
             from {_POINTS}
         )
         select channel, contact_point_key, value_std
@@ -200,11 +200,15 @@ def _load_refused(
     connection.execute("create or replace temp table _erased as from _erased_now")
     given = "select null::varchar, null::varchar, null::timestamptz where false"
     if _exists(connection, _CONSENTS):
-        hashed = keyed_hash_sql("contact_point_std", home_key=literal(home_key.hex()))
         given = f"""
-            select channel, {hashed}, max(effective_at) from {_CONSENTS}
-            where purpose = {literal(purpose)} and status = 'granted'
-                and effective_at > (select min(effective_at) from _withdrawn)
+            select channel, point_hash, max(effective_at)
+            from (
+                select channel, effective_at,
+                    {_spellings("contact_point_std", home_key)} as point_hash
+                from {_CONSENTS}
+                where purpose = {literal(purpose)} and status = 'granted'
+                    and effective_at > (select min(effective_at) from _withdrawn)
+            )
             group by all
         """
     connection.execute(
@@ -220,6 +224,19 @@ def _load_refused(
     )
     connection.unregister("_withdrawn")
     connection.unregister("_erased_now")
+
+
+def _spellings(value: str, home_key: bytes) -> str:
+    """SQL for the hashes of a contact point, a row for each way in which it may be spelled.
+
+    Who sends an event hashes the address himself: the house number's suffix, or the postal code,
+    may be in capitals or not. A withdrawal that is not recognised is a letter to somebody who said
+    no.
+    """
+    secret = literal(home_key.hex())
+    forms = (value, f"upper({value})", f"lower({value})")
+    hashes = ", ".join(keyed_hash_sql(form, home_key=secret) for form in forms)
+    return f"unnest(list_distinct([{hashes}]))"
 
 
 def _exists(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:

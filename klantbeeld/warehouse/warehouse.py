@@ -24,6 +24,7 @@ from klantbeeld.control.tables import versions
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.failpoints import failpoint
 from klantbeeld.files import PRIVATE_FILE, private_dir, sync_dir
+from klantbeeld.records import keyed_hash
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse.lock import run_lock
 
@@ -153,13 +154,16 @@ class Warehouse:
                 cast(timezone($time_zone, cast($as_of as timestamptz)) as date) as business_date,
                 $time_zone::varchar as time_zone,
                 $default_country::varchar as default_country,
-                $run_id::varchar as run_id
+                $run_id::varchar as run_id,
+                $contact_point_secret::varchar as contact_point_secret
             """,
             {
                 "as_of": as_of.isoformat(),
                 "time_zone": self._settings.time_zone,
                 "default_country": self._settings.default_country,
                 "run_id": run_id,
+                # Not the home's key itself: what is in the warehouse may be read by many.
+                "contact_point_secret": keyed_hash("contact_point_key", self._settings.home_key()),
             },
         )
 

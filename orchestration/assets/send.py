@@ -181,14 +181,15 @@ def waiting_sends(
 ) -> list[dg.AssetKey]:
     """The sends that have something to do although nothing new was published.
 
-    A send is done with a version when its last run for that version completed and no operation of
-    it waits: everything else (killed, failed, held, rejected rows) is tried again.
+    A send is done with a version when its last run for that version completed, no operation of it
+    waits, and nobody withdrew or was erased since: everything else (killed, failed, held, rejected
+    rows) is tried again.
     """
     version = warehouse.current()
     if version is None:
         return []
     sent = (
-        sa.select(tables.sync_runs.c.sync, tables.sync_runs.c.status)
+        sa.select(tables.sync_runs.c.sync, tables.sync_runs.c.status, tables.sync_runs.c.started_at)
         .where(tables.sync_runs.c.version_id == version.version_id)
         .order_by(tables.sync_runs.c.started_at)
     )
@@ -196,12 +197,23 @@ def waiting_sends(
     open_operations = (
         sa.select(tables.outbox.c.sync).where(tables.outbox.c.state.in_(open_states)).distinct()
     )
+    arrivals = [
+        sa.select(tables.consent_events.c.received_at)
+        .order_by(tables.consent_events.c.received_at.desc())
+        .limit(1),
+        sa.select(tables.tombstones.c.erased_at)
+        .order_by(tables.tombstones.c.erased_at.desc())
+        .limit(1),
+    ]
     with control.read() as connection:
-        last: dict[str, str] = dict(
-            connection.execute(sent.order_by(tables.sync_runs.c.started_at)).tuples().all()
-        )
+        last = {name: (status, at) for name, status, at in connection.execute(sent)}
         waiting: set[str] = set(connection.scalars(open_operations))
-    done = {name for name, status in last.items() if status in GOOD} - waiting
+        arrived = [at for query in arrivals if (at := connection.scalar(query)) is not None]
+    done = {
+        name
+        for name, (status, started_at) in last.items()
+        if status in GOOD and all(at < started_at for at in arrived)
+    } - waiting
     keys = {str(node["name"]): sync_key(node) for node in record_syncs(manifest)}
     keys |= {export_sync_name(node): export_key(node) for node in audiences(manifest)}
     return [key for name, key in keys.items() if name not in done]

@@ -168,6 +168,40 @@ def test_a_consent_given_after_the_withdrawal_counts_again(world: World) -> None
     assert export(world).withheld == 1
 
 
+@pytest.mark.parametrize("spelled", ["1234AB|12|a", "1234AB|12|A", "1234ab|12|a"])
+def test_a_letterbox_that_said_no_is_known_however_it_is_spelled(
+    world: World, spelled: str
+) -> None:
+    with world.warehouse.build() as connection:
+        connection.execute(POINTS)
+        connection.execute(
+            "update marts.dim_contact_points set channel = 'postal', value_std = '1234AB|12|a'"
+            " where value_std = 'l2@voorbeeld.example'"
+        )
+    world.publish([], audience=AUDIENCE.format(count=8))
+    receive(world, "postal", spelled, "denied", datetime.now(UTC))
+    assert export(world).withheld == 1
+
+
+def test_a_withdrawal_makes_a_send_wait_although_nothing_was_published(world: World) -> None:
+    from orchestration.assets.send import waiting_sends
+
+    publish(world)
+    manifest = json.loads(world.warehouse.current().manifest.read_text())
+
+    def waiting() -> list[str]:
+        found = waiting_sends(manifest, world.control, world.warehouse)
+        return ["/".join(key.path) for key in found if key.path[0] == "exports"]
+
+    assert waiting() == ["exports/early_birds"]
+    export(world)
+    assert waiting() == []
+    receive(world, "email", "l2@voorbeeld.example", "denied", datetime.now(UTC))
+    assert waiting() == ["exports/early_birds"]
+    assert export(world).withheld == 1
+    assert waiting() == []
+
+
 def test_an_audience_that_vanished_is_held_and_the_file_before_stays(world: World) -> None:
     publish(world, 100)
     first = export(world)

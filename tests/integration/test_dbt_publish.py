@@ -247,6 +247,13 @@ def test_the_audiences_are_shaped_as_their_meta_says(world: DbtWorld) -> None:
         )[0]
         assert rows == points
         assert rows != 0
+    guessed = "substr(sha256(channel || '|' || value_std), 1, 32)"
+    told, found = world.query(
+        "select count(contact_point_key),"
+        f" count(*) filter (where contact_point_key = {guessed}) from marts.dim_contact_points"
+    )[0]
+    assert told > 0
+    assert found == 0, "who guesses an address cannot test the guess"
 
 
 def test_a_hooks_refs_are_parents_of_the_audience(world: DbtWorld) -> None:

@@ -21,10 +21,17 @@
 
 {#-
     What one contact point (a mailbox, a number, a letterbox) is called wherever its value should not be seen.
-    The same for all who share it. A digest of personal data is personal data: pii, and never logged.
+    The same for all who share it, and another in every home: without the home's secret nobody can test a guess. A
+    digest of personal data is personal data: pii, and never logged.
 -#}
 {% macro contact_point_key(channel='channel', value_std='value_std') -%}
-    substr(sha256({{ channel }} || '|' || {{ value_std }}), 1, 32)
+    substr(
+        sha256(
+            {{ contact_point_secret() }}
+            || sha256({{ contact_point_secret() }} || {{ channel }} || '|' || {{ value_std }})
+        ),
+        1, 32
+    )
 {%- endmacro %}
 
 {#- The state that the latest events of a contact point add up to; `events` holds only those of the latest time. -#}
