@@ -88,6 +88,7 @@ class SyncStatus(BaseModel):
     unknown: int
     held: int
     open_rejected: int
+    waiting: int
     message: str | None
 
 
@@ -220,9 +221,14 @@ def _syncs(connection: sa.Connection) -> list[SyncStatus]:
         .over(partition_by=sync_runs.c.sync, order_by=sync_runs.c.started_at.desc())
         .label("age"),
     ).subquery()
-    rejected = (
-        sa.select(outbox.c.sync, sa.func.count().label("open_rejected"))
-        .where(outbox.c.state == "rejected")
+    is_rejected = sa.cast(outbox.c.state == "rejected", sa.Integer)
+    still_open = (
+        sa.select(
+            outbox.c.sync,
+            sa.func.sum(is_rejected).label("open_rejected"),
+            sa.func.sum(1 - is_rejected).label("waiting"),
+        )
+        .where(outbox.c.state.in_(("pending", "in_flight", "unknown", "rejected")))
         .group_by(outbox.c.sync)
         .subquery()
     )
@@ -232,9 +238,10 @@ def _syncs(connection: sa.Connection) -> list[SyncStatus]:
             newest.c.planned_creates.label("creates"),
             newest.c.planned_updates.label("updates"),
             newest.c.planned_deletes.label("deletes"),
-            sa.func.coalesce(rejected.c.open_rejected, 0).label("open_rejected"),
+            sa.func.coalesce(still_open.c.open_rejected, 0).label("open_rejected"),
+            sa.func.coalesce(still_open.c.waiting, 0).label("waiting"),
         )
-        .select_from(newest.outerjoin(rejected, rejected.c.sync == newest.c.sync))
+        .select_from(newest.outerjoin(still_open, still_open.c.sync == newest.c.sync))
         .where(newest.c.age == 1)
         .order_by(newest.c.sync)
     )

@@ -381,7 +381,10 @@ def _take_away_refused(
         return
     load(connection, "_sync_subjects", ledger.subjects())
     concerned = _concerned(spec, home_key, refused)
-    leaving = "delete" if spec.on_leave == "nothing" else spec.on_leave
+    leaving = literal("delete" if spec.on_leave == "nothing" else spec.on_leave)
+    if spec.mode == "mirror":
+        # A row that somebody else made is not ours to delete: it loses what we wrote to it.
+        leaving = f"if(is_created = '1', {leaving}, 'clear')"
     connection.execute(
         f"""
         create or replace temp table _sync_refused as
@@ -400,9 +403,9 @@ def _take_away_refused(
         create or replace temp table _sync_leaving as
         with leaving as (
             select
-                destination_key, {literal(leaving)} as operation, null::varchar as row_digest,
+                destination_key, {leaving} as operation, null::varchar as row_digest,
                 '' as subjects, op_id as base_op_id, true as is_created, '' as column_digests,
-                {_list(spec.owned_columns) if leaving == "clear" else "[]::varchar[]"} as columns
+                if(operation = 'clear', {_list(spec.owned_columns)}, []::varchar[]) as columns
             from _sync_acknowledged
             where {of_refused}
         )

@@ -146,6 +146,7 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
                 ("rejected", sync.open_rejected),
                 ("unknown", sync.unknown),
                 ("held", sync.held),
+                ("still to be sent", sync.waiting),
             )
             if number
         }
