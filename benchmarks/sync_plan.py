@@ -2,8 +2,8 @@
 
     python -m benchmarks.sync_plan [--rows 1000000]
 
-Prints CPU seconds (user and system) and peak memory of planning with 1 % of the rows changed, and of
-a run with nothing to do, also as a ratio to reading the ledger, which both have to do.
+Prints CPU seconds (user and system) and peak memory of planning with 1 % of the rows changed, and
+of a run with nothing to do, also as a ratio to reading the ledger, which both have to do.
 """
 
 from __future__ import annotations

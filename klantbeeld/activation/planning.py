@@ -9,7 +9,7 @@ is `delivery`, remembering is `ledger`.
 
 Values are compared as keyed digests, since the ledger keeps no values. One digest per row finds
 the rows that differ; the digests per column are computed for those alone (1,000,000 rows of 19
-columns: 2.0 s for rows, 30 s if columns were computed for all). A column's digest depends on the
+columns: 6 CPU-s for rows, 42 if columns were computed for all). A column's digest depends on the
 row's key as well: equal towns of two people are not equal in the ledger, so their spread cannot
 be read from it.
 
@@ -244,13 +244,7 @@ def make_digests(
     secret = literal(home_key.hex())
     key = key_sql(spec)
     digests = ", ".join(
-        f"case when {_canonical(spec, column)} <> {_ABSENT}"
-        f" then {literal(column_tag(name))} || left("
-        + keyed_hash_sql(
-            f"{key} || {literal('|' + name + '|')} || {_canonical(spec, column)}", home_key=secret
-        )
-        + f", {DIGEST_LENGTH}) end"
-        for column, name in spec.value_columns.items()
+        _digest(spec, column, name, secret) for column, name in spec.value_columns.items()
     )
     connection.execute(
         f"""
@@ -263,6 +257,20 @@ def make_digests(
         where {key} in ({keys})
         """
     )
+
+
+def _digest(spec: SyncSpec, column: str, name: str, secret: str) -> str:
+    """SQL for the tag and digest of a column, null where the row has no say about it."""
+    text = _canonical(spec, column)
+    message = f"{key_sql(spec)} || {literal('|' + name + '|')} || {text}"
+    digest = (
+        f"{literal(column_tag(name))}"
+        f" || left({keyed_hash_sql(message, home_key=secret)}, {DIGEST_LENGTH})"
+    )
+    # The comparison is left out where it cannot fail: it doubles the time of the digests.
+    if spec.rule(name).may_be_absent:
+        return f"case when {text} <> {_ABSENT} then {digest} end"
+    return digest
 
 
 def _find_changed(
