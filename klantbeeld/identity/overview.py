@@ -324,9 +324,12 @@ def _lines(thresholds: Sequence[Threshold]) -> str:
     )
 
 
-def as_rows(figures: Iterable[Any]) -> list[dict[str, str | int | float]]:
-    """Figures as rows by column name, without what is not known."""
-    return [
-        {name: value for name, value in vars(figure).items() if value is not None}
-        for figure in figures
-    ]
+def as_rows(figures: Iterable[Any]) -> list[dict[str, str]]:
+    """Figures as rows of text by column name; empty where nothing is known."""
+    return [{name: _text(value) for name, value in vars(figure).items()} for figure in figures]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

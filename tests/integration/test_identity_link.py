@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from klantbeeld import identity
 from klantbeeld.control.tables import profile_id_events
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity.overview import as_rows
 from tests.fixtures.linkage_build import Build, make_build
 from tests.populations import Noise
 
@@ -74,6 +76,10 @@ def test_the_default_model_links_well(build: Build) -> None:
     assert sum(size.profiles for size in overview.sizes) == report.profiles
     assert [size.before for size in overview.sizes[:3]] == [10, 5, 0]
     assert sum(rule.joined for rule in overview.rules) == report.joined_pairs
+    for figures in (overview.rules, overview.sizes, overview.weights):
+        rows = as_rows(figures)
+        assert len({tuple(row) for row in rows}) == 1
+        dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
     again = identity.draw_charts(build.con, build.settings, build.control, {1: 10, 2: 5})
     assert again is not None
     assert (again.is_new, again.files) == (False, charts.files)
