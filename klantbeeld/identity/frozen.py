@@ -47,6 +47,9 @@ SUPPRESSED_SCHEMA: Final = pa.schema(
 FREQUENCY_SCHEMA: Final = pa.schema(
     [("column", pa.string()), ("value", pa.string()), ("records", pa.int64())]
 )
+# Shares are of at least this many records: a name that both of two records have is not one that
+# everybody has.
+FEWEST_COUNTED: Final = 200
 PARAMETERS: Final = "model.json"
 _FIGURES: Final = "frozen.json"
 _SUPPRESSED: Final = "suppressed_values.parquet"
@@ -129,7 +132,7 @@ def make_frequency_tables(
             left join (from frequencies where "column" = '{column}') as known
                 on known.value = used.{column}
             """,
-            [float(max(frequencies.totals.get(column, 0), 1))],
+            [float(max(frequencies.totals.get(column, 0), FEWEST_COUNTED))],
         )
         made.append((column, table))
     con.unregister("frequencies")

@@ -219,7 +219,7 @@ def test_dates_are_read_as_their_column_writes_them(
 
 
 def test_rows_come_out_as_they_went_in_with_their_profile(tmp_path: Path) -> None:
-    other = pa.table({"fullName": ["Visser, Els", None], "mobile": ["0612345678", None]})
+    other = pa.table({"fullName": ["Smit, Piet", None], "mobile": ["0612345678", None]})
     parquet.write_table(other, tmp_path / "other.parquet")
     report, rows = _link(tmp_path, _file(tmp_path, PEOPLE), tmp_path / "other.parquet")
     assert report.columns[0].fields.keys() == {
@@ -227,7 +227,7 @@ def test_rows_come_out_as_they_went_in_with_their_profile(tmp_path: Path) -> Non
     }  # fmt: skip
     assert [row["klantnr"] for row in rows] == ["17", "4", "9", "12", None, None]
     assert [row["Opmerking"] for row in rows] == ["a", "b;c", None, "d", None, None]
-    assert rows[4]["fullName"] == "Visser, Els"
+    assert rows[4]["fullName"] == "Smit, Piet"
     assert [row["record_id"] for row in rows] == [
         "people:person:17", "people:person:4", "people:person:9", "people:person:12",
         "other:row:1", "other:row:2",
@@ -246,6 +246,12 @@ def test_a_crowd_of_equal_rows_is_one_profile_and_not_a_crowd_of_pairs(tmp_path:
     assert {row["profile_id"] for row in rows[1:]} == {"P2"}
     assert {row["match_probability"] for row in rows} == {None, 1.0}
     assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 20_000
+
+
+def test_two_rows_are_not_everybody(tmp_path: Path) -> None:
+    person = "Jan,Bakker,1980-02-11\n"
+    report, _ = _link(tmp_path, _file(tmp_path, f"voornaam,achternaam,geboortedatum\n{person * 2}"))
+    assert report.profiles == 1
 
 
 def test_cells_of_megabytes_and_rows_of_nothing(tmp_path: Path) -> None:
