@@ -29,6 +29,7 @@ def test_only_commands_that_make_a_home_make_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KLANTBEELD_HOME", raising=False)
     with pytest.raises(SystemExit) as ended:
         main(command.split())
     assert ended.value.code == ExitCode.USAGE
@@ -40,6 +41,7 @@ def test_examining_and_reading_the_manual_make_no_home_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KLANTBEELD_HOME", raising=False)
     for command, code in ((["--help"], 0), (["doctor"], ExitCode.FAILED)):
         with pytest.raises(SystemExit) as ended:
             main(command)
