@@ -129,7 +129,7 @@ def approve(name: str, settings: Settings, control: ControlPlane) -> str:
     An approval is for one plan, for once, and expires (`activation.approval_hours`).
 
     Args:
-        name: A sync's model (`sync_…`) or an audience (`audience_…`).
+        name: A sync's model (`sync_…`) or an audience (`audience_…`), or what follows that.
         settings: The home's settings.
         control: The home's control plane.
 
@@ -142,5 +142,10 @@ def approve(name: str, settings: Settings, control: ControlPlane) -> str:
     from klantbeeld.activation.plans import PlanBook
     from klantbeeld.clock import Clock
 
-    book = PlanBook(control, name, Clock(settings), settings.activation.approval_hours)
+    hours = settings.activation.approval_hours
+    books = [
+        PlanBook(control, prefix + name, Clock(settings), hours)
+        for prefix in ("", "sync_", "audience_")
+    ]
+    book = next((book for book in books if book.is_held), books[0])
     return book.approve().plan_id

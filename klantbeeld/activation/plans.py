@@ -99,20 +99,28 @@ class PlanBook:
             ).one()
         return _saved(row)
 
+    def _held(self) -> sa.Select[Any]:
+        return (
+            sa.select(sync_plans)
+            .where(sync_plans.c.sync == self._sync, sync_plans.c.status.in_(("held", "approved")))
+            .order_by(sync_plans.c.created_at.desc())
+            .limit(1)
+        )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a plan waits for a person."""
+        with self._control.read() as connection:
+            return connection.execute(self._held()).one_or_none() is not None
+
     def approve(self) -> SavedPlan:
         """Approve the plan that was held last.
 
         Raises:
             KlantbeeldError: Nothing is held.
         """
-        query = (
-            sa.select(sync_plans)
-            .where(sync_plans.c.sync == self._sync, sync_plans.c.status.in_(("held", "approved")))
-            .order_by(sync_plans.c.created_at.desc())
-            .limit(1)
-        )
         with self._control.begin() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(self._held()).one_or_none()
             if row is None:
                 raise KlantbeeldError(f"{self._sync} is not held", "There is nothing to approve.")
             connection.execute(

@@ -227,7 +227,7 @@ def test_too_many_deletes_are_held_until_a_person_approves_that_plan(
     assert_crm_has(crm, rows[:4])
     world.publish(rows)
     assert world.sync().status == "held", "56 of 4 rows would be made"
-    approve(SYNC, world.settings, world.control)
+    approve(SYNC.removeprefix("sync_"), world.settings, world.control)
     world.sync()
     world.publish(rows[:4])
     assert world.sync().status == "held", "an approval is for once"
