@@ -55,7 +55,7 @@ def merge(names: tuple[str, ...], by: str, why: str) -> None:
     sizes = ", ".join(f"{p.profile_id} ({len(p.records)} records)" for p in profiles.values())
     click.echo(f"At the next run {sizes} become one profile, {kept.profile_id}.")
     if not all(named.is_profile for named in found):
-        click.echo("Their other records come along as far as the evidence agrees.")
+        click.echo("Their other records come along, unless another decision forbids it.")
 
 
 @click.command()
@@ -300,9 +300,9 @@ def _question(item: dict[str, Any]) -> str:
     head = f"{item['kind']:<14} {item['records']:>4} records{revenue}"
     if item["weight"] is not None:
         head += f", weight {item['weight']:+.1f} bits ({item['match_probability']:.2f})"
-    return (
-        f"{head}\n  records   {_list(item['record_ids'])}\n  profiles  {_list(item['profile_ids'])}"
-    )
+    now = "together" if len(item["profile_ids"]) == 1 else "apart"
+    records, profiles = _list(item["record_ids"]), _list(item["profile_ids"])
+    return f"{head}\n  records   {records}\n  {now:<9} {profiles}"
 
 
 def _list(names: Sequence[str], most: int = _SHOWN) -> str:

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from klantbeeld.control import open_control
+from klantbeeld.control import open_control, store
 from klantbeeld.control.store import raise_epoch
 from klantbeeld.control.tables import metadata, versions
 from klantbeeld.errors import KlantbeeldError, SettingsError
+from klantbeeld.identity.decisions import read_decisions
 from klantbeeld.settings import load_settings
 
 
@@ -24,6 +25,25 @@ def test_migrations_and_tables_say_the_same(tmp_path: Path) -> None:
     with control.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_decisions_of_an_older_schema_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(home=tmp_path)
+    with monkeypatch.context() as older:
+        older.setattr(store, "SCHEMA_REVISION", "0003")
+        open_control(settings).close()
+    with sqlite3.connect(settings.paths.control_db) as connection:
+        connection.execute(
+            "insert into steward_decisions (decision_id, record_id_l, record_id_r, verdict,"
+            " decided_by, decided_at) values ('1', 'a:b:1', 'a:b:2', 'same', 'ann',"
+            " '2026-03-01T12:00:00+00:00')"
+        )
+    connection.close()
+    (decision,) = read_decisions(open_control(settings))
+    assert (decision.decision_id, decision.action_id) == ("1", "1")
+    assert (decision.about, decision.decided_by) == (("same", "a:b:1", "a:b:2"), "ann")
 
 
 def test_a_home_belongs_to_one_environment_once_it_has_published(tmp_path: Path) -> None:

@@ -363,8 +363,9 @@ class Lifetimes(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(6, 6), pytest.param(150, 20, marks=pytest.mark.long)]
+    ("examples", "steps"), [(6, 6), pytest.param(40, 15, marks=pytest.mark.long)]
 )
 def test_ids_live_as_the_reference_says(template: Path, examples: int, steps: int) -> None:
     Lifetimes.home_template = template
