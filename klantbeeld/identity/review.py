@@ -385,19 +385,25 @@ def read_queue(
     }
     if "identity.review_queue" not in tables:
         return []
-    revenue = "null::decimal(18, 2)"
-    if _REVENUE in tables:
-        revenue = (
-            f"(select sum(revenue_eur) from {_REVENUE} "
-            "where list_contains(review_queue.profile_ids, profile_measures.profile_id))"
-        )
+    measures = f"from {_REVENUE}"
+    if _REVENUE not in tables:
+        measures = "select null::varchar as profile_id, null::decimal(18, 2) as revenue_eur limit 0"
     rows = (
         con.execute(
             f"""
+            with measures as ({measures}),
+            touched as (
+                select review_id, unnest(profile_ids) as profile_id from identity.review_queue
+            ),
+            revenues as (
+                select touched.review_id, sum(measures.revenue_eur) as revenue_eur
+                from touched inner join measures on measures.profile_id = touched.profile_id
+                group by touched.review_id
+            )
             select
                 review_id, kind, record_ids, profile_ids, weight, match_probability,
-                value::bigint as records, {revenue} as revenue_eur
-            from identity.review_queue
+                value::bigint as records, revenue_eur
+            from identity.review_queue left join revenues using (review_id)
             where ? is null or kind = ?
             order by revenue_eur desc nulls last, records desc, abs(weight) nulls first, review_id
             """,
