@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from klantbeeld.control import ControlPlane, open_control
+from klantbeeld.cli.home import open_home
+from klantbeeld.control import ControlPlane
 from klantbeeld.errors import ExitCode
-from klantbeeld.settings import Settings, load_settings
+from klantbeeld.settings import Settings
 
 if TYPE_CHECKING:
     from klantbeeld.activation.reconcile import Drift
@@ -36,8 +37,7 @@ def sync_status() -> None:
     from klantbeeld.cli.status import delivery_lines
     from klantbeeld.status import read_status
 
-    settings = load_settings()
-    for line in delivery_lines(read_status(settings, open_control(settings))):
+    for line in delivery_lines(read_status(*open_home())):
         click.echo(line)
 
 
@@ -164,8 +164,7 @@ def approve(name: str) -> None:
     """
     from klantbeeld.activation import approve as approve_plan
 
-    settings = load_settings()
-    plan_id = approve_plan(name, settings, open_control(settings))
+    plan_id = approve_plan(name, *open_home())
     click.echo(f"{name}: plan {plan_id} approved; the next run sends it")
 
 
@@ -175,8 +174,7 @@ def approve(name: str) -> None:
 def _home() -> tuple[Settings, ControlPlane, Warehouse]:
     from klantbeeld.warehouse import Warehouse
 
-    settings = load_settings()
-    control = open_control(settings)
+    settings, control = open_home()
     return settings, control, Warehouse(settings, control)
 
 
