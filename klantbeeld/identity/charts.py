@@ -29,6 +29,7 @@ FOLDER: Final = "linkage"
 OVERVIEW: Final = "linkage.html"
 # Scoring every record against itself is one more pass; a sample shows the same curve.
 UNLINKABLES_SAMPLE: Final = 50_000
+CHARTS: Final = ("match_weights", "parameters", "unlinkable_records")
 _DRAWN_FOR: Final = "drawn_for.json"
 
 
@@ -108,8 +109,9 @@ def draw_charts(
     folder = settings.paths.reports_dir / FOLDER
     drawn_for = folder / _DRAWN_FOR
     of = json.dumps([str(value) for value in row])
-    files = sorted(folder.glob("*.html"), key=lambda path: (path.name != OVERVIEW, path.name))
-    if drawn_for.exists() and drawn_for.read_text() == of and files:
+    files = [folder / OVERVIEW, *(folder / f"{name}.html" for name in CHARTS)]
+    is_drawn = drawn_for.exists() and all(path.exists() for path in files)
+    if is_drawn and drawn_for.read_text() == of:
         return LinkageCharts(tuple(files), overview, is_new=False)
     sample = (
         f"(select * from {preparation.INPUT_TABLE} "
@@ -147,13 +149,13 @@ def _draw(
     scorer = Scorer(con, model, records, people, frequencies)
     logging.getLogger("splink").setLevel(logging.CRITICAL)
     visualisations = scorer.linker.visualisations
-    charts: dict[str, Any] = {
-        "match_weights": visualisations.match_weights_chart(),
-        "parameters": visualisations.m_u_parameters_chart(),
-        "unlinkable_records": scorer.linker.evaluation.unlinkables_chart(),
-    }
+    charts: tuple[Any, ...] = (
+        visualisations.match_weights_chart(),
+        visualisations.m_u_parameters_chart(),
+        scorer.linker.evaluation.unlinkables_chart(),
+    )
     files = []
-    for name, chart in charts.items():
+    for name, chart in zip(CHARTS, charts, strict=True):
         path = folder / f"{name}.html"
         write_atomic(path, chart.to_html(inline=True))
         files.append(path)

@@ -24,7 +24,7 @@ STATES: Final = {
     "contradicted": "other decisions contradict it, so that none of them binds",
 }
 _KINDS: Final = {
-    "pair": "whether the two are one person",
+    "pair": "whether {records} are one person",
     "bridge": "a weak bridge between two groups; until then each keeps its profile",
     "large_cluster": "a profile beyond the size that is taken without asking",
 }
@@ -133,7 +133,7 @@ def question_in_words(question: Question) -> str:
     """What waits for a person, as a sentence."""
     return (
         f"Waits for a decision ({question.review_id}, `klantbeeld identity queue`):"
-        f" {_KINDS[question.kind]}."
+        f" {_KINDS[question.kind].format(records=' and '.join(question.records))}."
     )
 
 
