@@ -24,6 +24,7 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.http import AuthenticationFailed, StatusError
 from tests.fixtures.destinations import (
     DAMAGES,
+    LONG_DAMAGES,
     Asked,
     Damage,
     RowsWorld,
@@ -590,7 +591,7 @@ def profile(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("damage", [None, *DAMAGES])
+@pytest.mark.parametrize("damage", [None, *LONG_DAMAGES])
 def test_klaviyo_holds_what_is_wanted_whatever_happens(
     tmp_path: Path, klaviyo: Klaviyo, profiles: Service, damage: Damage | None
 ) -> None:
