@@ -207,8 +207,13 @@ EMAIL = Comparison(
             "length(email_name_l) >= 5 and email_name_l = email_name_r",
             "same name at another mail domain",
         ),
+        # The distance of two e-mail addresses costs more than all else that a pair is compared on;
+        # what cannot be this near is told by length and a hundred times cheaper similarity.
         Level(
-            "one_character", "damerau_levenshtein(email_l, email_r) <= 1", "one character differs"
+            "one_character",
+            f"abs(length(email_l) - length(email_r)) <= 1 and {_similar('email', 0.8)} "
+            "and damerau_levenshtein(email_l, email_r) <= 1",
+            "one character differs",
         ),
         Level("close", _similar("email", 0.92), "close e-mail addresses"),
         Level(ELSE, "ELSE", "other e-mail address"),
