@@ -144,7 +144,8 @@ class Delivery:
             outcome = Outcome("superseded", "sent again under the same id")
             if not self._destination.is_idempotent:
                 outcome = Outcome("unknown", "no answer, and it cannot be read back")
-            self._settle(operations, {operation.op_id: outcome for operation in operations})
+            # Not counted as this run's: the plan counts them as blocked.
+            self._ledger.settle(operations, {operation.op_id: outcome for operation in operations})
             return len(operations)
         waited = False
         for block in _blocks(operations, size):

@@ -273,9 +273,11 @@ class Dataverse:
     def write(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
         """Send one `$batch`; see `RecordDestination.write`."""
         boundary = f"batch_{secrets.token_hex(16)}"
+        # Numbered from anywhere, so that the answer to another batch proves nothing about this one.
+        first = secrets.randbelow(10**9)
         response = self._http.post(
             self._base + "$batch",
-            data=self._batch(boundary, operations),
+            data=self._batch(boundary, operations, first),
             headers={
                 "Content-Type": f"multipart/mixed; boundary={boundary}",
                 "Prefer": "odata.continue-on-error",
@@ -284,16 +286,16 @@ class Dataverse:
         response.raise_for_status()
         answers = _answers(response.headers.get("Content-Type", ""), response.content)
         outcomes = {}
-        for number, operation in enumerate(operations, start=1):
+        for number, operation in enumerate(operations, start=first):
             answer = answers.get(str(number))
             outcome = None if answer is None else self._outcome(operation, answer)
             if outcome is not None:
                 outcomes[operation.op_id] = outcome
         return outcomes
 
-    def _batch(self, boundary: str, operations: Sequence[Operation]) -> bytes:
+    def _batch(self, boundary: str, operations: Sequence[Operation], first: int) -> bytes:
         lines: list[str] = []
-        for number, operation in enumerate(operations, start=1):
+        for number, operation in enumerate(operations, start=first):
             change_set = f"changeset_{number}"
             lines += [
                 f"--{boundary}",
