@@ -102,7 +102,7 @@ class ActivationSettings(_Section):
         0, ge=0, description="refusals after which an unchanged row is not tried again; 0: never"
     )
     quiet_seconds: float = Field(
-        2.0, ge=0, description="how long a request of a run that ended may still take effect"
+        2.0, ge=0, description="how long a request without an answer may still take effect"
     )
     patience_seconds: float = Field(
         300, gt=0, description="how long a run goes on while nothing is accepted"

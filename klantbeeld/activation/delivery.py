@@ -88,7 +88,7 @@ class Delivery:
         maker: Makes operations of planned rows.
         withdrawn: Keys of rows whose person withdrew or was erased, as known at this moment.
         patience: Seconds to go on while nothing is accepted.
-        quiet: Seconds that a request of a run that ended may still take effect.
+        quiet: Seconds that a request without an answer may still take effect.
         sleep: Waits; tests hand in their own.
         rng: Draws the jitter.
         progress: Told the number of rows done, after each batch.
@@ -233,6 +233,9 @@ class Delivery:
                     self._stop(waiting, Outcome("pending", "not sent"), error)
                 logger.warning("a batch of %d rows has no usable answer: %s", len(waiting), error)
                 outcomes = {}
+                if isinstance(error, TransportError):
+                    # It may be at work on it still: read back at once, it would be sent twice.
+                    self._sleep(self._quiet)
             failpoint("sync.after_send")
             pause = max((outcome.retry_after or 0.0 for outcome in outcomes.values()), default=0.0)
             waiting = self._learn(waiting, outcomes)

@@ -586,6 +586,18 @@ class Ledger:
         with self._control.read() as connection:
             return connection.scalar(query) or 0
 
+    def oldest_waiting(self) -> datetime | None:
+        """Since when the row is wanted that waits longest for a yes; None if none waits."""
+        waiting = ("pending", "rejected", *OPEN_STATES)
+        query = (
+            sa.select(outbox.c.created_at)
+            .where(outbox.c.sync == self._sync, outbox.c.state.in_(waiting))
+            .order_by(outbox.c.created_at)
+            .limit(1)
+        )
+        with self._control.read() as connection:
+            return connection.scalar(query)
+
     def prune(self, days: int) -> None:
         """Drop settled operations of long ago; accepted deletes stay, see `deleted`."""
         before = self._clock.now() - timedelta(days=days)

@@ -1,22 +1,43 @@
-"""The logs of a sync as rows that can be read: the last result of each row, and conflicts.
+"""The logs of a sync as rows that can be read: its runs, the last result of each row, conflicts.
 
-Belongs here: reading `outbox` and `sync_conflicts` for people; ids, states and reasons only. A key
-that is personal data is shown as its keyed hash.
+Belongs here: reading `sync_runs`, `outbox` and `sync_conflicts` for people; ids, states and reasons
+only. A key that is personal data is shown as its keyed hash.
+
+    control plane -> `klantbeeld sync log | rows | conflicts`, as it is now
+                  -> `delivery.sync_runs` and `delivery.sync_rows` of a version, one version behind
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from klantbeeld.activation.preflight import Shown
-from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
+from klantbeeld.activation.specs import SyncSpec, find_sync, list_syncs, read_manifest
 from klantbeeld.control import ControlPlane
-from klantbeeld.control.tables import outbox, sync_conflicts
+from klantbeeld.control.tables import outbox, sync_conflicts, sync_runs
+from klantbeeld.records import keyed_hash_sql
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
+
+_COUNTS = (
+    "planned_creates", "planned_updates", "planned_deletes", "unchanged", "acknowledged",
+    "rejected", "unknown", "held",
+)  # fmt: skip
+_OF_RUNS = (
+    "sync_run_id", "sync", "version_id", "run_id", "started_at", "finished_at", "status",
+    *_COUNTS, "message",
+)  # fmt: skip
+_OF_ROWS = (
+    "sync", "destination_key", "operation", "state", "reason", "attempts", "rejections",
+    "created_at", "updated_at", "sync_run_id",
+)  # fmt: skip
 
 
 def last_results(
@@ -64,6 +85,96 @@ def last_results(
                 "updated_at": row.updated_at,
                 "sync_run_id": row.sync_run_id,
             }
+
+
+def runs(name: str, control: ControlPlane, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """The runs of a sync or export (`audience_...`) with their counts, newest first."""
+    query = (
+        sa.select(*(sync_runs.c[name] for name in _OF_RUNS))
+        .where(sync_runs.c.sync == name)
+        .order_by(sync_runs.c.started_at.desc())
+        .limit(limit)
+    )
+    with control.read() as connection:
+        for row in connection.execute(query):
+            yield dict(row._mapping)
+
+
+def write_tables(
+    connection: duckdb.DuckDBPyConnection,
+    control: ControlPlane,
+    manifest: Mapping[str, Any],
+    home_key: bytes,
+) -> None:
+    """Write the logs as tables of a build, for reports and the explorer: one version behind.
+
+    Args:
+        connection: A connection to the build.
+        control: The home's control plane.
+        manifest: dbt's manifest, which says whose keys are personal data. Keys of a sync that it
+            does not have are taken for personal.
+        home_key: The secret of the hashes.
+    """
+    queries = {"runs": _as_texts(sync_runs, _OF_RUNS), "rows": _as_texts(outbox, _OF_ROWS)}
+    schemas = {
+        name: pa.schema([(column.name, pa.string()) for column in query.selected_columns])
+        for name, query in queries.items()
+    }
+    found = control.read_tables(queries, schemas)
+    open_keys = [spec.name for spec in list_syncs(manifest) if not spec.is_key_personal]
+    hashed = keyed_hash_sql("destination_key", home_key="$home_key")
+    connection.register("_sync_runs", found["runs"])
+    connection.register("_sync_rows", found["rows"])
+    connection.execute("create schema if not exists delivery")
+    connection.execute(
+        """
+        create or replace table delivery.sync_runs as
+        select
+            * replace (
+                nullif(version_id, '') as version_id,
+                cast(started_at as timestamp) as started_at,
+                cast(nullif(finished_at, '') as timestamp) as finished_at,
+                nullif(message, '') as message,
+                {counts}
+            )
+        from _sync_runs
+        order by started_at
+        """.format(counts=", ".join(f"cast({name} as bigint) as {name}" for name in _COUNTS))
+    )
+    connection.execute(
+        f"""
+        create or replace table delivery.sync_rows as
+        select
+            sync,
+            case
+                when list_contains($open_keys, sync) then destination_key else {hashed}
+            end as destination_key,
+            operation,
+            state,
+            nullif(reason, '') as reason,
+            cast(attempts as integer) as attempts,
+            cast(rejections as integer) as rejections,
+            cast(created_at as timestamp) as first_wanted_at,
+            cast(updated_at as timestamp) as updated_at,
+            sync_run_id
+        from _sync_rows
+        qualify row_number() over (
+            partition by sync, _sync_rows.destination_key
+            order by state = 'superseded', _sync_rows.updated_at desc
+        ) = 1
+        """,
+        {"open_keys": open_keys, "home_key": home_key.hex()},
+    )
+    connection.unregister("_sync_runs")
+    connection.unregister("_sync_rows")
+
+
+def _as_texts(table: sa.Table, columns: tuple[str, ...]) -> sa.Select[Any]:
+    # Nulls as empty texts: the driver takes a column's type from its first rows.
+    texts: list[sa.ColumnElement[Any]] = [
+        sa.func.coalesce(sa.cast(table.c[column], sa.Text), "").label(column) for column in columns
+    ]
+    return sa.select(*texts)
 
 
 def conflicts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -25,6 +26,7 @@ class SyncReport:
         kept: Rows of which nothing had to be written, by what is there and whose it is.
         conflicts: Fields that both sides changed since we last wrote them.
         requests: HTTP requests, retries and reading back included.
+        oldest_unacknowledged_at: Since when the row is wanted that waits longest for a yes.
         message: Why, when it is not simply done.
     """
 
@@ -51,11 +53,21 @@ class SyncReport:
     retries: int = 0
     waited_seconds: float = 0.0
     seconds: float = 0.0
+    oldest_unacknowledged_at: datetime | None = None
     message: str | None = None
+
+    @property
+    def requests_per_second(self) -> float:
+        """How fast the destination was asked, over the run as a whole."""
+        return self.requests / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, object]:
         """The report as plain values, for metadata."""
-        return asdict(self)
+        oldest = self.oldest_unacknowledged_at
+        return {
+            **asdict(self),
+            "oldest_unacknowledged_at": None if oldest is None else oldest.isoformat(),
+        }
 
     def figures(self) -> dict[str, float]:
         """The counts that the table of runs has no column of their own for."""

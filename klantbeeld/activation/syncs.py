@@ -617,7 +617,11 @@ class _SyncRun:
 
     def report(self, seconds: float) -> SyncReport:
         """The report, whatever happened."""
-        report = replace(self._report, seconds=seconds)
+        report = replace(
+            self._report,
+            seconds=seconds,
+            oldest_unacknowledged_at=self._sync.ledger.oldest_waiting(),
+        )
         if self._delivery is not None:
             delivered = self._delivery.delivered
             report = replace(

@@ -124,6 +124,28 @@ def reconcile(name: str, repair: bool, as_json: bool) -> ExitCode:
 
 @sync.command()
 @click.argument("name")
+@click.option("--limit", type=int, default=20, show_default=True, help="Runs to show.")
+@_as_json
+def log(name: str, limit: int, as_json: bool) -> None:
+    """List the runs of NAME (sync_... or audience_...) with their counts, newest first."""
+    from klantbeeld.activation.logs import runs
+
+    settings = load_settings()
+    for row in runs(name, open_control(settings), limit):
+        if as_json:
+            click.echo(json.dumps(row, default=str))
+            continue
+        click.echo(
+            f"{row['started_at']:%Y-%m-%d %H:%M:%S}  {row['status']:<9}"
+            f" {row['acknowledged']:>9,} acknowledged {row['rejected']:>7,} rejected"
+            f" {row['unknown']:>7,} unknown {row['held']:>7,} held"
+        )
+        if row["message"]:
+            click.echo(f"  {row['message']}")
+
+
+@sync.command()
+@click.argument("name")
 @click.option("--state", help="Only rows whose last operation is in this state, such as rejected.")
 @_as_json
 def rows(name: str, state: str | None, as_json: bool) -> None:

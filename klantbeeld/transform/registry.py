@@ -1,17 +1,21 @@
 """The generated parts of the dbt project, and the check that they have not drifted.
 
-dbt cannot infer the dependencies of a model that discovers others while it runs, so two things are
-written from what is on disk, at the start of every run and by `make dev`:
+dbt cannot infer the dependencies of a model that discovers others while it runs, nor what leaves
+the warehouse, so three things are written from what is on disk, at the start of every run and by
+`make dev`:
 
 * `macros/generated/registry.sql`: which harmonised models exist for each entity of the standard
   model (`models/intermediate/<source>/int_<source>__<entity>.sql`), for the unions, and which
   audiences (`models/segments/seg_<audience>.sql`), for who is in which;
 * the contract of the carried columns in `models/marts/_marts__models.yml`, from the one list
-  `vars: carried_columns:` in `dbt_project.yml`.
+  `vars: carried_columns:` in `dbt_project.yml`;
+* `models/activation/_activation__exposures.yml`: each sync and each audience as an exposure, so
+  that dbt's own lineage ends where the data goes.
 """
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from klantbeeld.files import write_atomic
 from klantbeeld.transform.project import project_dir
 
 _HARMONISED = re.compile(r"^int_(?P<source>[a-z0-9_]+?)__(?P<entity>[a-z0-9_]+)\.sql$")
+_SYNC = re.compile(r"^sync_(?P<destination>[a-z0-9]+)__(?P<objects>[a-z0-9_]+)$")
 _BEGIN = "# carried columns: begin (generated)"
 _END = "# carried columns: end"
 _CARRIED_KEYS = {"name", "model", "column", "data_type", "description", "rule"}
@@ -55,6 +60,10 @@ def _generated(folder: Path | None = None) -> list[tuple[Path, str]]:
     return [
         (registry, _registry_sql(project / "models")),
         (contract, _with_carried_columns(contract, project / "dbt_project.yml")),
+        (
+            project / "models" / "activation" / "_activation__exposures.yml",
+            _exposures_yaml(project / "models"),
+        ),
     ]
 
 
@@ -81,6 +90,75 @@ def _registry_sql(models_dir: Path) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists indented under their name, as everywhere in the project."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Go one level deeper, for a list too."""
+        super().increase_indent(flow, False)
+
+
+def _exposures_yaml(models_dir: Path) -> str:
+    exposures = [*_sync_exposures(models_dir / "activation")]
+    exposures += _audience_exposures(models_dir / "segments")
+    text = yaml.dump(
+        {"exposures": exposures},
+        Dumper=_Indented,
+        sort_keys=False,
+        allow_unicode=True,
+        width=10_000,
+    )
+    origin = "models/activation and models/segments"
+    return f"# Written by `klantbeeld dev prepare` from {origin}.\n{text}"
+
+
+def _sync_exposures(folder: Path) -> Iterator[dict[str, Any]]:
+    described = {
+        model["name"]: model.get("config", {}).get("meta", {})
+        for path in sorted(folder.glob("*.yml"))
+        for model in (yaml.safe_load(path.read_text()) or {}).get("models", [])
+    }
+    for path in sorted(folder.glob("sync_*.sql")):
+        found = _SYNC.match(path.stem)
+        if found is None:
+            raise KlantbeeldError(
+                f"models/activation/{path.name} is not named for its destination",
+                "Expected sync_<destination>__<objects>.sql.",
+            )
+        meta = described.get(path.stem, {})
+        destination = meta.get("sync", {}).get("destination", found["destination"])
+        yield _exposure(
+            f"{found['destination']}__{found['objects']}",
+            f"What `{destination}` is sent of `{path.stem}`, row by row.",
+            meta.get("owner"),
+            path.stem,
+        )
+
+
+def _audience_exposures(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("seg_*.sql")):
+        text = path.read_text()
+        # A segment says these in its own `config(meta={...})`, each a literal.
+        meta = dict(re.findall(r"'(owner|destination)':\s*'([^']*)'", text))
+        audience = path.stem.removeprefix("seg_")
+        yield _exposure(
+            f"audience_{audience}",
+            f"The audience `{audience}`, sent to `{meta.get('destination', '?')}` as a file.",
+            meta.get("owner"),
+            path.stem,
+        )
+
+
+def _exposure(name: str, description: str, owner: str | None, model: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "application",
+        "description": description,
+        "owner": {"name": owner or "customer-data"},
+        "depends_on": [f"ref('{model}')"],
+    }
 
 
 def _with_carried_columns(contract: Path, project_file: Path) -> str:

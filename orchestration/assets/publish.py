@@ -83,6 +83,7 @@ def build_publish_assets(
         ),
     )
     def published_version(context: dg.AssetExecutionContext, platform: Platform) -> Result:
+        from klantbeeld.activation.logs import write_tables
         from klantbeeld.identity import ID_SPACES, commit_profile_ids, read_pending_profile_ids
 
         started = time.monotonic()
@@ -94,6 +95,8 @@ def build_publish_assets(
             fingerprint = _fingerprint_of(connection, context.run_id) if is_whole else None
             as_of = as_of_of_build(connection)
             pending = [read_pending_profile_ids(connection, space) for space in ID_SPACES]
+            home_key = platform.settings.home_key()
+            write_tables(connection, platform.control, manifest, home_key)
 
         def on_commit(control: sa.Connection, version_id: str) -> None:
             for ids in pending:

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
+from klantbeeld.activation import SyncReport
 from klantbeeld.control import tables
 from klantbeeld.control.store import ControlPlane
 from klantbeeld.failpoints import failpoint
@@ -145,7 +146,7 @@ def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
         progress().done("send", name, counts, seconds, status="failed")
         # The version is published and other sends went out: what is left waits for the next run.
         progress().problem("send", name, message, "attention")
-        raise dg.Failure(description=message, metadata=dict(counts), allow_retries=False)
+        raise dg.Failure(description=message, metadata=_metadata(report), allow_retries=False)
     good = report.status in (*GOOD, OFF)
     status = "done" if good else "attention"
     if report.status in ("unchanged", OFF):
@@ -155,7 +156,7 @@ def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
     if not good:
         progress().problem("send", name, message, "attention")
     return dg.MaterializeResult(
-        metadata={**counts, "status": report.status, "seconds": round(seconds, 2)},
+        metadata={**_metadata(report), "seconds": round(seconds, 2)},
         check_results=[
             dg.AssetCheckResult(
                 passed=good,
@@ -166,6 +167,18 @@ def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
             )
         ],
     )
+
+
+def _metadata(report: Any) -> dict[str, Any]:
+    """What a run says of itself in the UI: counts, how fast, and since when a row waits."""
+    found: dict[str, Any] = {**_counts(report), "status": report.status}
+    if isinstance(report, SyncReport):
+        found["requests_per_second"] = round(report.requests_per_second, 2)
+        found["waited_seconds"] = round(report.waited_seconds, 2)
+        oldest = report.oldest_unacknowledged_at
+        if oldest is not None:
+            found["oldest_unacknowledged"] = dg.MetadataValue.timestamp(oldest)
+    return found
 
 
 def _counts(report: Any) -> dict[str, int | float | str]:

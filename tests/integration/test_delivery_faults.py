@@ -60,10 +60,18 @@ def assert_crm_has(crm: Crm, rows: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(("kind", "place", "size"), matrix())
 def test_every_fault_in_every_batch_converges_without_a_second_effect(
-    world: World, crm: Crm, proxy: Proxy, kind: damage.Damage, place: str, size: int
+    world: World,
+    crm: Crm,
+    proxy: Proxy,
+    kind: damage.Damage,
+    place: str,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world.batch_size = size
-    world.change_destination(timeout_seconds=0.8)
+    # A busy machine answers late too: only what hangs is to take longer than this.
+    monkeypatch.setattr(damage, "HANG_SECONDS", 4.0)
+    world.change_destination(timeout_seconds=3.0 if "hang" in kind.__name__ else 60.0)
     rows = profile_rows(CONTACTS)
     batches = CONTACTS // size
     at = {"first": 0, "middle": batches // 2, "last": batches - 1}[place]
@@ -111,7 +119,7 @@ def test_killed_at_any_moment_under_faults_each_row_is_written_once(
     rng = random.Random(kills)
     proxy.rng = random.Random(kills)
     world.batch_size = 5
-    world.change_destination(timeout_seconds=10)
+    world.change_destination(timeout_seconds=60)
     rows = profile_rows(CONTACTS)
     killed = 0
     while killed < kills:
@@ -183,7 +191,7 @@ def test_of_a_create_only_api_every_possible_double_is_listed_and_none_is_made(
     section = {
         "kind": "rest",
         "base_url": service.url,
-        "timeout_seconds": 10,
+        "timeout_seconds": 60,
         "entities": {"rows": CREATE_ONLY},
     }
     world = RowsWorld(tmp_path / "home", section, batch_size=5)
