@@ -130,8 +130,8 @@ def log(name: str, limit: int, as_json: bool) -> None:
     """List the runs of NAME (sync_... or audience_...) with their counts, newest first."""
     from klantbeeld.activation.logs import runs
 
-    settings = load_settings()
-    for row in runs(name, open_control(settings), limit):
+    _, control = open_home()
+    for row in runs(name, control, limit):
         if as_json:
             click.echo(json.dumps(row, default=str))
             continue
