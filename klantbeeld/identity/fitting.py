@@ -11,7 +11,6 @@ Estimates lean on the starting model by a weight of a few hundred pairs, so that
 occurs keeps a sensible value instead of a lucky one; such levels are named.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -20,21 +19,33 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from klantbeeld.identity.linking import Scorer, estimate_matches_per_record
+from klantbeeld.identity.linking import Scorer
 from klantbeeld.identity.model import COMPARISONS, ELSE, SAME, Comparison, LinkageModel, Odds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Levels = Mapping[str, frozenset[str]]
 
-PAIRS_FOR_U: Final = 5e5
-PAIRS_PER_RECORD_FOR_U: Final = 50
+PAIRS_TO_FIT: Final = 200_000
+PAIRS_FOR_U: Final = 100_000
+ROUNDS: Final = 3
+# Of what two random records share, at least this part is by accident.
+LEFT_OF_RANDOM: Final = 0.1
+# Comparison, level, the column that is equal, and the column without which nothing is compared.
+COUNTED_LEVELS: Final = (
+    ("first_name", SAME, "first_name", "initial"),
+    ("surname", SAME, "surname", "surname"),
+    ("birth_date", SAME, "birth_text", "birth_text"),
+    ("address", "same_postal_code", "postal_code", "coalesce(address_key, postal_code, city)"),
+)
 # How many pairs of the starting model an estimate is mixed with.
 LEAN_M: Final = 60.0
 LEAN_H: Final = 200.0
 LEAN_U: Final = 50.0
 FEW_PAIRS: Final = 30.0
 ENOUGH_PAIRS: Final = 300.0
+# Relatives who share an address or a number count as one person who errs.
+TRUST_IN_REACH: Final = 0.5
 LEAST: Final = 1e-4
 # Twins, and fathers and sons of one name, as shares of the pairs of housemates.
 TWINS: Final = 0.012
@@ -87,6 +98,12 @@ PERSON_SESSIONS: Final = (
         "same first name and address",
         _given(first_name=_SAME_NAME, address="same"),
         ("surname", "birth_date", "email", "phone", *_TRAITS),
+    ),
+    # Of a household only twins are here; names that are swapped or quite different are only here.
+    Session(
+        "same birth date and place",
+        _given(birth_date="same", address="same close same_postal_code same_street"),
+        ("first_name", "surname", "email", "phone", *_TRAITS),
     ),
 )
 # A family shares addresses and numbers too: these teach a personal trait only where nothing else
@@ -168,26 +185,35 @@ def fit_model(
         con: The linkage's own engine.
         start: The model to start from and to lean on.
         records: The number of records.
-        seed: For Splink's random sampling.
+        seed: For the random pairs.
     """
     warnings: list[str] = []
     total_pairs = records * (records - 1) / 2
+    share = _sample_pairs(con, records, seed)
     scorer = Scorer(con, start, records)
-    scorer.score("candidate_pairs", "weighed_pairs")
-    patterns = _count_patterns(con)
+    scorer.score("fitted_pairs", "weighed_pairs")
+    patterns = _count_patterns(con, 1 / share)
+    scorer.score("random_pairs", "weighed_random")
+    drawn = _count_patterns(con, 1.0, "weighed_random")
     tables = _tables(start)
-    _sample_u(scorer, tables, seed, records, warnings)
+    seen = _random_levels(con, drawn, tables, warnings)
     _set_u_of_identifiers(patterns, tables, total_pairs)
-    _set_u_of_mail_names(patterns, tables)
+    matches_per_record = start.matches_per_record
     sessions: dict[str, float] = {}
-    # Twice: what is learned of housemates changes what counts as the same person, and the other way
-    # round.
-    for _ in range(2):
+    ratio = start.housemates_per_match
+    # What is learned of housemates changes what counts as the same person, which changes what is
+    # left for strangers, and the other way round.
+    for _ in range(ROUNDS):
+        _take_off_matches(seen, tables, matches_per_record / max(records - 1, 1))
+        _set_u_of_mail_names(patterns, tables)
         learned = _learn_m(patterns, tables, start, sessions)
         ratio = _learn_h(patterns, tables, start, sessions)
+        matches_per_record = _expected_matches(patterns, tables, ratio, matches_per_record, records)
     for name, pairs in learned.items():
-        for level, seen in zip(_NAMES[name].levels, pairs, strict=True):
-            if pairs.sum() >= FEW_PAIRS and seen < 1 and level.name in {SAME, ELSE}:
+        if name not in seen:
+            continue
+        for level, count in zip(_NAMES[name].levels, pairs, strict=True):
+            if pairs.sum() >= FEW_PAIRS and count < 1 and level.name in {SAME, ELSE}:
                 warnings.append(
                     f"no match was seen at {name}.{level.name}: it keeps its former weight"
                 )
@@ -196,18 +222,15 @@ def fit_model(
                 f"{name} could not be learned ({pairs.sum():.0f} matching pairs): "
                 "it keeps its former weights"
             )
-    parameters = _parameters(tables)
     model = replace(
         start,
-        parameters=parameters,
+        parameters=_parameters(tables),
+        matches_per_record=matches_per_record,
         housemates_per_match=ratio,
         namesakes=NAMESAKES,
         is_generic=False,
         metrics={},
     )
-    scorer = Scorer(con, model, records)
-    scorer.score("candidate_pairs", "weighed_pairs")
-    model = replace(model, matches_per_record=estimate_matches_per_record(con, model, records))
     if model.matches_per_record <= 0.02:
         warnings.append("hardly any record has a match: the model may not fit these records")
     metrics = {
@@ -221,10 +244,37 @@ def fit_model(
     return Fit(replace(model, metrics=metrics), warnings, metrics)
 
 
-def _count_patterns(con: duckdb.DuckDBPyConnection) -> _Patterns:
+def _sample_pairs(con: duckdb.DuckDBPyConnection, records: int, seed: int) -> float:
+    """Make `fitted_pairs` of the candidates and `random_pairs`; the share of candidates taken."""
+    row = con.execute("select count(*) from candidate_pairs").fetchone()
+    candidates = int(row[0]) if row else 0
+    share = min(1.0, PAIRS_TO_FIT / max(candidates, 1))
+    con.execute(f"""
+        create or replace table fitted_pairs as
+        from candidate_pairs
+        where hash(id_l, id_r, {seed}) % 1000000 < {share * 1e6}
+    """)
+    wanted = min(PAIRS_FOR_U, records * (records - 1) // 2)
+    con.execute(f"""
+        create or replace table random_pairs as
+        with drawn as (
+            select
+                (hash(n, {seed}, 'l') % {max(records, 1)})::bigint as one,
+                (hash(n, {seed}, 'r') % {max(records, 1)})::bigint as other
+            from range({wanted}) as numbers (n)
+        )
+        select least(one, other) as id_l, greatest(one, other) as id_r, 0 as rule
+        from drawn where one <> other
+    """)
+    return share
+
+
+def _count_patterns(
+    con: duckdb.DuckDBPyConnection, weight: float, pairs: str = "weighed_pairs"
+) -> _Patterns:
     columns = [f"level_{comparison.name}" for comparison in COMPARISONS]
     table = con.execute(
-        f"select {', '.join(columns)}, count(*) as pairs from weighed_pairs "
+        f"select {', '.join(columns)}, count(*) * {weight!r} as pairs from {pairs} "
         f"group by all order by {', '.join(columns)}"
     ).fetchnumpy()
     levels = np.column_stack([np.asarray(table[name], dtype=np.int64) for name in columns])
@@ -246,29 +296,51 @@ def _tables(model: LinkageModel) -> _Tables:
     return _Tables(column("m"), column("u"), column("h"))
 
 
-def _sample_u(
-    scorer: Scorer, tables: _Tables, seed: int, records: int, warnings: list[str]
-) -> None:
-    """Splink's estimate of how often strangers show each level."""
-    logging.getLogger("splink").setLevel(logging.CRITICAL)
-    scorer.linker.training.estimate_u_using_random_sampling(
-        max_pairs=min(PAIRS_FOR_U, max(PAIRS_PER_RECORD_FOR_U * records, 1.0)),
-        seed=seed,
-        min_count_per_level=None,
-        num_chunks=1,
-    )
-    settings = scorer.linker.misc.save_model_to_json()
-    for comparison, fitted in zip(COMPARISONS, settings["comparisons"], strict=True):
-        levels = [level for level in fitted["comparison_levels"] if not level.get("is_null_level")]
-        sampled = np.array([float(level.get("u_probability") or 0) for level in levels])
-        if sampled.sum() < 0.5 or len(sampled) != len(comparison.levels):
+def _random_levels(
+    con: duckdb.DuckDBPyConnection, drawn: _Patterns, tables: _Tables, warnings: list[str]
+) -> dict[str, Floats]:
+    """How often two records drawn at random show each level; matches among them included."""
+    seen = {}
+    for comparison in COMPARISONS:
+        start = tables.u[comparison.name]
+        counts = _level_counts(drawn, comparison.name, drawn.counts, len(start))
+        if counts.sum() < FEW_PAIRS:
             warnings.append(f"{comparison.name} is never comparable: it keeps its former weights")
             continue
-        # A level never seen in the sample keeps the starting model's share, as far as that is below
-        # what the sample would have shown.
-        unseen = sampled <= 0
-        sampled[unseen] = np.minimum(tables.u[comparison.name][unseen], 1 / PAIRS_FOR_U)
-        tables.u[comparison.name] = sampled / sampled.sum()
+        mixed = counts + LEAN_U * start
+        # What was never seen is not rarer than one pair more would have made it.
+        least = np.minimum(start, 0.5 / counts.sum())
+        seen[comparison.name] = np.maximum(mixed / mixed.sum(), least)
+    # A sample of all pairs hardly holds two records of one surname: these levels are counted.
+    for name, level_name, column, present in COUNTED_LEVELS:
+        if name not in seen:
+            continue
+        row = con.execute(f"""
+            with counted as (
+                select count(*) as n from people where {column} is not null group by {column}
+            )
+            select
+                (select sum(n * (n - 1.0)) from counted),
+                (select count({present}) * (count({present}) - 1.0) from people)
+        """).fetchone()
+        same, pairs = (float(value or 0) for value in row or (0, 0))
+        if pairs > 0:
+            number = _number(_NAMES[name], level_name)
+            rest = 1 - seen[name][number]
+            seen[name] *= (1 - same / pairs) / max(rest, 1e-9)
+            seen[name][number] = max(same, 0.5) / pairs
+    return seen
+
+
+def _take_off_matches(seen: Mapping[str, Floats], tables: _Tables, prior: float) -> None:
+    """Strangers are what is left of random pairs without those of one person.
+
+    In small data nearly all that agrees by accident on a birth date is one person. As the share of
+    matches is an estimate, a part of what was seen is left in any case.
+    """
+    for name, shares in seen.items():
+        left = np.maximum(shares - prior * tables.m[name], LEFT_OF_RANDOM * shares)
+        tables.u[name] = left / left.sum()
 
 
 def _set_u_of_identifiers(patterns: _Patterns, tables: _Tables, total_pairs: float) -> None:
@@ -336,13 +408,33 @@ def _learn_m(
             if session in PERSON_SESSIONS or seen[name].sum() < ENOUGH_PAIRS
         ]
         expected = _expect_matches(chosen, tables, session, taught, start)
+        trust = 1.0 if session in PERSON_SESSIONS else TRUST_IN_REACH
         for name in taught:
-            seen[name] += expected[name]
+            seen[name] += trust * expected[name]
     base = _tables(start).m
     for name, counts in seen.items():
         mixed = counts + LEAN_M * base[name]
         tables.m[name] = np.maximum(mixed / mixed.sum(), LEAST)
     return seen
+
+
+def _expected_matches(
+    patterns: _Patterns, tables: _Tables, ratio: float, matches: float, records: int
+) -> float:
+    """Other records of the same person that a record has: the fixed point of those expected."""
+    names = [comparison.name for comparison in COMPARISONS]
+    same = np.maximum(_likelihood(patterns, names, tables.m), 1e-300)
+    strangers = _likelihood(patterns, names, tables.u) / same
+    housemates = _likelihood(patterns, names, tables.h) / same * ratio
+    for _ in range(20):
+        prior = min(0.5, matches / max(records, 2))
+        expected = 1 / (1 + strangers * (1 - prior) / prior + housemates)
+        updated = 2 * float((expected * patterns.counts).sum()) / max(records, 1)
+        updated = min(max(updated, 0.01), 30.0)
+        if abs(updated - matches) < 1e-3 * matches:
+            return updated
+        matches = updated
+    return matches
 
 
 def _expect_matches(

@@ -64,10 +64,13 @@ class Frequencies:
         totals: Per column, the records that have a value.
         repeated: column, value, records: the values of two records and more. Any other counts as
             the value of one record, so that most names of a home are in no file.
+        own: Records that one person has. What makes an agreement weak is how often others have the
+            value, so this many are taken off: of a rare name, most.
     """
 
     totals: Mapping[str, int]
     repeated: pa.Table
+    own: float
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,13 @@ class Frozen:
         return min(0.5, self.matches_per_record / max(self.records, 2))
 
 
-def count_frequencies(con: duckdb.DuckDBPyConnection) -> Frequencies:
-    """Count the values of `people`."""
+def count_frequencies(con: duckdb.DuckDBPyConnection, own: float) -> Frequencies:
+    """Count the values of `people`.
+
+    Args:
+        con: The linkage's own engine.
+        own: Records that one person has.
+    """
     totals = con.execute(
         f"select {', '.join(f'count({column})' for column in FREQUENCY_COLUMNS)} from people"
     ).fetchone()
@@ -106,7 +114,9 @@ def count_frequencies(con: duckdb.DuckDBPyConnection) -> Frequencies:
     )
     repeated = con.execute(f'from ({counted}) order by "column", value').to_arrow_table()
     return Frequencies(
-        dict(zip(FREQUENCY_COLUMNS, totals or (), strict=False)), repeated.cast(FREQUENCY_SCHEMA)
+        dict(zip(FREQUENCY_COLUMNS, totals or (), strict=False)),
+        repeated.cast(FREQUENCY_SCHEMA),
+        own,
     )
 
 
@@ -127,12 +137,15 @@ def make_frequency_tables(
             create or replace table {table} as
             select
                 used.{column},
-                coalesce(known.records, 1) / ? as tf_{column}
+                greatest(coalesce(known.records, 1) - ?, 1) / ? as tf_{column}
             from (select distinct {column} from {people} where {column} is not null) as used
             left join (from frequencies where "column" = '{column}') as known
                 on known.value = used.{column}
             """,
-            [float(max(frequencies.totals.get(column, 0), FEWEST_COUNTED))],
+            [
+                frequencies.own,
+                float(max(frequencies.totals.get(column, 0), FEWEST_COUNTED)),
+            ],
         )
         made.append((column, table))
     con.unregister("frequencies")
@@ -153,6 +166,7 @@ def write_frozen(folder: Path, frozen: Frozen) -> None:
         "matches_per_record": frozen.matches_per_record,
         "largest_blocks": dict(frozen.largest_blocks),
         "totals": dict(frozen.frequencies.totals),
+        "own": frozen.frequencies.own,
     }
     write_atomic(folder / _FIGURES, json.dumps(figures, indent=1) + "\n")
 
@@ -174,7 +188,9 @@ def read_frozen(folder: Path) -> Frozen:
             matches_per_record=float(figures["matches_per_record"]),
             largest_blocks={str(rule): int(n) for rule, n in figures["largest_blocks"].items()},
             frequencies=Frequencies(
-                {str(column): int(n) for column, n in figures["totals"].items()}, repeated
+                {str(column): int(n) for column, n in figures["totals"].items()},
+                repeated,
+                float(figures["own"]),
             ),
             suppressed=suppressed,
         )

@@ -12,6 +12,7 @@ weight and the weight against housemates are then combined, and a contradiction 
 birth date counts as much as the data say it should, never as an absolute bar.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -244,13 +245,21 @@ PHONE = Comparison(
 
 ADDRESS = Comparison(
     "address",
-    "coalesce(address_key_l, postal_code_l, city_l) is null "
-    "or coalesce(address_key_r, postal_code_r, city_r) is null",
+    "coalesce(address_key_l, postal_code_l, street_l, city_l) is null "
+    "or coalesce(address_key_r, postal_code_r, street_r, city_r) is null",
     (
         Level(SAME, "address_key_l = address_key_r", "same address"),
         Level(
+            "close",
+            "house_number_l = house_number_r and ("
+            "length(postal_code_l) >= 4 and damerau_levenshtein(postal_code_l, postal_code_r) <= 1 "
+            f"or length(street_l) >= 5 and {_similar('street', 0.92)})",
+            "same house number, street or postal code close",
+        ),
+        Level(
             "same_postal_code", "postal_code_l = postal_code_r", "same postal code", "postal_code"
         ),
+        Level("same_street", "length(street_l) >= 5 and street_l = street_r", "same street"),
         Level(
             "close_postal_code",
             "length(postal_code_l) >= 5 and damerau_levenshtein(postal_code_l, postal_code_r) <= 1",
@@ -413,8 +422,9 @@ class LinkageModel:
         housemates_per_match: How many pairs of housemates there are for each pair of the same
             person.
         namesakes: How often housemates bear the same first name beyond chance (father and son).
-        is_generic: Whether it was trained on other data, so that the share of matches is estimated
-            at use.
+        is_generic: Whether it was trained on other data, so that it is fitted to the first records
+            it is used on.
+        adapted_from: The digest of the shipped model that it was fitted from, if it was.
         metrics: What was seen while training; counts and shares only.
     """
 
@@ -424,6 +434,7 @@ class LinkageModel:
     housemates_per_match: float
     namesakes: float = 0.01
     is_generic: bool = False
+    adapted_from: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def prior(self, records: int) -> float:
@@ -480,6 +491,7 @@ class LinkageModel:
                 "housemates_per_match": self.housemates_per_match,
                 "namesakes": self.namesakes,
                 "is_generic": self.is_generic,
+                "adapted_from": self.adapted_from,
                 "parameters": {
                     comparison.name: {
                         level.name: {
@@ -531,6 +543,7 @@ def parse_model(content: str, where: str) -> LinkageModel:
             housemates_per_match=float(document["housemates_per_match"]),
             namesakes=float(document["namesakes"]),
             is_generic=bool(document["is_generic"]),
+            adapted_from=str(document["adapted_from"]),
             metrics=document.get("metrics", {}),
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -550,8 +563,16 @@ def parse_model(content: str, where: str) -> LinkageModel:
 
 def default_model() -> LinkageModel:
     """The model that ships: trained on invented people, without personal values."""
-    content = files("klantbeeld.identity").joinpath("default_model.json").read_text()
-    return parse_model(content, "the default model")
+    return parse_model(_shipped(), "the default model")
+
+
+def default_digest() -> str:
+    """A digest of the model that ships."""
+    return hashlib.sha256(_shipped().encode()).hexdigest()[:16]
+
+
+def _shipped() -> str:
+    return files("klantbeeld.identity").joinpath("default_model.json").read_text()
 
 
 def load_model(path: Path) -> LinkageModel:

@@ -142,6 +142,8 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
                         || '|' || coalesce(house_number_suffix_std, ''),
                     street_std || '|' || house_number_std || '|' || city_std
                 ) as address_key,
+                street_std as street,
+                house_number_std as house_number,
                 postal_code_std as postal_code,
                 city_std as city,
                 deterministic_key,

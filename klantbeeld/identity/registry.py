@@ -8,6 +8,7 @@ ship with the product and hold no personal values, so a home freezes its own bes
 first linkage: `default-1.1`. The dot counts how often values were frozen for the same parameters.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,13 @@ from klantbeeld.control.tables import linkage_models
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.files import write_atomic
 from klantbeeld.identity.frozen import PARAMETERS, Frozen, fingerprint, read_frozen, write_frozen
-from klantbeeld.identity.model import DEFAULT_VERSION, LinkageModel, default_model, load_model
+from klantbeeld.identity.model import (
+    DEFAULT_VERSION,
+    LinkageModel,
+    default_digest,
+    default_model,
+    load_model,
+)
 from klantbeeld.settings import Settings
 
 
@@ -66,11 +73,10 @@ def current_version(settings: Settings, control: ControlPlane) -> ModelVersion:
         return ModelVersion(default_model())
     name, path = str(row[0]), str(row[1])
     folder = settings.paths.models_dir / path
-    if family(name) == DEFAULT_VERSION:
-        shipped = default_model().with_version(name)
-        # Compared as text: parameters of other comparisons cannot be read as a model.
-        if _read(folder / PARAMETERS) != shipped.to_json() + "\n":
-            return ModelVersion(default_model())
+    # Read as JSON: parameters of other comparisons cannot be read as a model.
+    was_shipped = family(name) == DEFAULT_VERSION
+    if was_shipped and _adapted_from(folder / PARAMETERS) != default_digest():
+        return ModelVersion(default_model())
     return ModelVersion(load_model(folder / PARAMETERS), folder)
 
 
@@ -97,6 +103,11 @@ def named_version(settings: Settings, control: ControlPlane, name: str) -> Model
 def family(name: str) -> str:
     """The name of a version's parameters, whatever values are frozen with them."""
     return name.split(".", 1)[0]
+
+
+def unfitted(version: ModelVersion) -> ModelVersion:
+    """The version before it was fitted to records: the default, if it came from there."""
+    return ModelVersion(default_model()) if family(version.name) == DEFAULT_VERSION else version
 
 
 def write_candidate(
@@ -210,8 +221,9 @@ def _write(
     return ModelVersion(named, folder)
 
 
-def _read(path: Path) -> str:
+def _adapted_from(path: Path) -> str:
+    """The digest of the shipped model that a version was made from; empty if it cannot be read."""
     try:
-        return path.read_text()
-    except OSError:
+        return str(json.loads(path.read_text())["adapted_from"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -238,7 +238,7 @@ def link(
             made = registry.write_frozen_version(
                 settings,
                 control,
-                version,
+                version if work.linkage is None else replace(version, model=work.linkage.model),
                 work.frozen,
                 _figures(work, ids),
                 is_current=not is_held_back,
@@ -283,6 +283,9 @@ def _link_all(
     found = find_values(own)
     frozen = version.frozen()
     because = _why_to_freeze(frozen, count)
+    if because:
+        # What was fitted to another population is fitted anew.
+        version = registry.unfitted(version)
     if how is How.RECONCILE:
         because = because or "reconciliation"
     if because:

@@ -139,9 +139,12 @@ class WeighedPair:
         match_weight: Bits for one person, all alternatives considered; None for a pair that a key
             of the sources or a steward joined without weighing.
         match_probability: The same as a probability.
-        evidence: Bits with which it counts when two clusters are weighed.
+        evidence: Bits that it says for one person by itself; those of a key for a pair that a key
+            of the sources or a steward joined.
         decision: What became of it in the published version; None if it was never weighed.
         because: Its strongest reasons, in words.
+        levels: The number of its level per comparison, -1 where nothing was compared.
+        rarity: Bits because values are rare or common, against strangers and against housemates.
     """
 
     record_l: str
@@ -152,6 +155,8 @@ class WeighedPair:
     evidence: float
     decision: str | None
     because: tuple[str, ...] = ()
+    levels: tuple[int, ...] = ()
+    rarity: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)

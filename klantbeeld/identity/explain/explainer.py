@@ -15,6 +15,7 @@ import duckdb
 from klantbeeld.control import ControlPlane
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation, registry
+from klantbeeld.identity.clustering import Scale
 from klantbeeld.identity.decisions import DIFFERENT, PASS_THROUGH, SAME
 from klantbeeld.identity.explain.answers import (
     Decision,
@@ -113,7 +114,7 @@ class Explainer:
         found = weigher.findings(left, right)
         keys = weigher.keys(left, right)
         decisions = self._known.decisions(ends, wanted=ends)
-        merge = self._merge(around, pairs)
+        merge = self._merge(around, pairs, weigher.scale)
         is_together = profiles[left] == profiles[right]
         outcome = _outcome(pairs[ends], decisions, is_together, bool(keys), self.publication)
         explanation = PairExplanation(
@@ -162,7 +163,7 @@ class Explainer:
         weigher = self._weigher(around.records)
         pairs = weigher.weigh(around.stored)
         facts = self._known.as_written(around.records, around.profiles, weigher.set_aside(members))
-        merge = self._merge(around, pairs)
+        merge = self._merge(around, pairs, weigher.scale)
         inside = set(members)
         doubts = [
             pair
@@ -195,13 +196,18 @@ class Explainer:
             warnings=_warnings(around, pairs, merge, members),
         )
 
-    def _merge(self, around: Surroundings, pairs: Mapping[tuple[str, str], WeighedPair]) -> Merge:
+    def _merge(
+        self,
+        around: Surroundings,
+        pairs: Mapping[tuple[str, str], WeighedPair],
+        scale: Scale,
+    ) -> Merge:
         apart = [
             (decision.record_l, decision.record_r)
             for decision in self._known.decisions(around.records)
             if decision.verdict == DIFFERENT and decision.state == "applied"
         ]
-        return merge_again(around.records, pairs.values(), apart, self.publication.threshold)
+        return merge_again(around.records, pairs.values(), apart, self.publication.threshold, scale)
 
     def close(self) -> None:
         """Close what the last question opened."""

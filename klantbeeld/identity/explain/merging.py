@@ -13,6 +13,8 @@ import numpy as np
 
 from klantbeeld.identity.clustering import (
     Constraints,
+    Evidence,
+    Scale,
     Step,
     cluster_records,
     connected_components,
@@ -89,6 +91,7 @@ def merge_again(
     pairs: Collection[WeighedPair],
     apart: Collection[tuple[str, str]],
     threshold: float,
+    scale: Scale,
 ) -> Merge:
     """Take the steps of the link stage over some records.
 
@@ -98,6 +101,7 @@ def merge_again(
             that a steward put together are put together last.
         apart: Pairs of records that were decided to be two people.
         threshold: Bits from which a pair joins records.
+        scale: What levels are worth when two clusters are weighed.
     """
     number = {name: position for position, name in enumerate(records)}
     used = [pair for pair in pairs if pair.decision is not None and pair.rule != STEWARD_KEY]
@@ -107,7 +111,15 @@ def merge_again(
         for end in ("record_l", "record_r")
     )
     weight = np.array([edge_weight(pair) for pair in used], dtype=np.float64)
-    evidence = np.array([pair.evidence for pair in used], dtype=np.float64)
+    rarity = np.array([pair.rarity for pair in used], dtype=np.float64).reshape(-1, 2)
+    evidence = Evidence(
+        np.array([pair.levels for pair in used], dtype=np.int8).reshape(
+            len(used), len(scale.strangers)
+        ),
+        rarity[:, 0],
+        rarity[:, 1],
+        scale,
+    )
     taken: list[Step] = []
     clusters = cluster_records(
         len(records),

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation
-from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT
+from klantbeeld.identity.clustering import DETERMINISTIC_WEIGHT, Scale
 from klantbeeld.identity.explain.answers import (
     ComparisonFinding,
     RuleFinding,
@@ -24,7 +24,7 @@ from klantbeeld.identity.explain.answers import (
 )
 from klantbeeld.identity.explain.published import StoredPair
 from klantbeeld.identity.explain.words import called
-from klantbeeld.identity.linking import CLOSING_RULE, Scorer, combine_odds
+from klantbeeld.identity.linking import CLOSING_RULE, Scorer, combine_odds, scale
 from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison
 from klantbeeld.identity.registry import ModelVersion
 from klantbeeld.identity.stage import DETERMINISTIC_KEY, STEWARD_KEY
@@ -153,7 +153,6 @@ class Weigher:
             select
                 explained_in_detail.*,
                 explained_weights.match_weight,
-                explained_weights.evidence,
                 people_l.record_id as record_l,
                 people_r.record_id as record_r
             from explained_in_detail
@@ -169,7 +168,7 @@ class Weigher:
             known = stored.get((left, right))
             weight: float | None = float(row["match_weight"])
             probability = _probability(float(row["match_weight"]))
-            evidence = float(row["evidence"])
+            evidence = float(row["match_weight"])
             rule = known[2] if known else None
             if rule in (DETERMINISTIC_KEY, STEWARD_KEY):
                 weight, probability, evidence = None, 1.0, DETERMINISTIC_WEIGHT
@@ -182,8 +181,20 @@ class Weigher:
                 evidence,
                 known[3] if known else None,
                 () if weight is None else _because(row, in_favour=evidence >= 0),
+                tuple(
+                    -1 if weight is None else int(row[f"level_{comparison.name}"])
+                    for comparison in COMPARISONS
+                ),
+                (0.0, 0.0)
+                if weight is None
+                else (float(row["rarity"]), float(row["rarity_housemates"])),
             )
         return pairs
+
+    @property
+    def scale(self) -> Scale:
+        """What levels are worth when two clusters are weighed."""
+        return scale(self._model, self._model.prior(self._records))
 
     def _detail_row(self, left: str, right: str) -> dict[str, Any]:
         return _rows(

@@ -3,19 +3,27 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from klantbeeld.identity.clustering import (
     DETERMINISTIC_WEIGHT,
-    MOST_AGAINST,
-    MOST_FOR,
     NEVER_MET,
+    REPEATED,
     Constraints,
+    Evidence,
+    Scale,
     Step,
     cluster_records,
     connected_components,
 )
 
 Pair = tuple[int, int, float, float]
+
+
+def _evidence(bits: NDArray[np.float64]) -> Evidence:
+    """What pairs say, all of it of one kind."""
+    levels = np.empty((len(bits), 0), dtype=np.int8)
+    return Evidence(levels, bits, np.zeros(len(bits)), Scale())
 
 
 def _run(
@@ -29,7 +37,7 @@ def _run(
         for n, kind in enumerate((np.int64, np.int64, np.float64, np.float64))
     )
     clusters = cluster_records(
-        count, left, right, weight, evidence, threshold, constraints=constraints
+        count, left, right, weight, _evidence(evidence), threshold, constraints=constraints
     )
     return [int(label) for label in clusters.labels]
 
@@ -44,21 +52,19 @@ def _sequential(count: int, pairs: list[Pair], threshold: float = 0.0) -> list[i
             clean = [new if label == old else label for label in clean]
     conflicted = {
         clean[left]
-        for left, right, weight, evidence in pairs
-        if clean[left] == clean[right] and evidence < 0 and weight < DETERMINISTIC_WEIGHT
+        for left, right, weight, _ in pairs
+        if clean[left] == clean[right] and weight < 0
     }
     for left, right, weight, _ in sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1])):
         a, b = labels[left], labels[right]
         if weight < threshold or a == b:
             continue
         between = [pair for pair in pairs if {labels[pair[0]], labels[pair[1]]} == {a, b}]
-        total = sum(
-            pair[2]
-            if pair[2] >= DETERMINISTIC_WEIGHT
-            else min(MOST_FOR, max(-MOST_AGAINST, pair[3]))
-            for pair in between
-        )
-        total += NEVER_MET * (labels.count(a) * labels.count(b) - len(between))
+        said = [pair[3] for pair in between if pair[2] < DETERMINISTIC_WEIGHT and pair[3]]
+        total = sum(said) / max(len(said), 1) ** (1 - REPEATED)
+        total += sum(pair[2] for pair in between if pair[2] >= DETERMINISTIC_WEIGHT)
+        pairs_between = labels.count(a) * labels.count(b)
+        total += NEVER_MET * (pairs_between - len(between)) / pairs_between
         if total > 0:
             labels = [min(a, b) if label in (a, b) else label for label in labels]
     return [
@@ -103,7 +109,7 @@ def test_steps_tell_how_the_conflicted_clusters_were_made(
     left, right = (np.array([pair[n] for pair in found], dtype=np.int64) for n in (0, 1))
     weight = np.array([weight for weight, _ in found.values()], dtype=np.float64)
     steps: list[Step] = []
-    clusters = cluster_records(count, left, right, weight, weight, 0.0, steps)
+    clusters = cluster_records(count, left, right, weight, _evidence(weight), 0.0, steps)
     labels = np.arange(count)
     for step in steps:
         a, b = labels[left[step.edge]], labels[right[step.edge]]
@@ -139,6 +145,25 @@ def test_a_verified_key_outweighs_what_contradicts_it() -> None:
     assert _run(2, [(0, 1, DETERMINISTIC_WEIGHT, DETERMINISTIC_WEIGHT)]) == [0, 0]
     joined = [(0, 1, DETERMINISTIC_WEIGHT, DETERMINISTIC_WEIGHT), (1, 2, 4, 4), (0, 2, -12, -12)]
     assert _run(3, joined) == [0, 0, 2]
+
+
+def test_what_many_pairs_repeat_counts_once() -> None:
+    # Two namesakes, three records each: every pair agrees on the name, one shows the birth dates.
+    name, date = 4.0, -9.0
+    ends = [(a, b) for a in range(6) for b in range(a + 1, 6)]
+    levels = np.array(
+        [(0 if (a < 3) == (b < 3) else 1, 0 if (a, b) == (0, 3) else -1) for a, b in ends],
+        dtype=np.int8,
+    )
+    weight = np.array(
+        [20.0 if level == 0 else name + date * (date_level == 0) for level, date_level in levels]
+    )
+    scale = Scale((np.array([20.0, name]), np.array([date])), (np.zeros(2), np.zeros(1)))
+    nothing = np.zeros(len(ends))
+    left, right = (np.array([pair[n] for pair in ends]) for n in (0, 1))
+    evidence = Evidence(levels, nothing, nothing, scale)
+    labels = cluster_records(6, left, right, weight, evidence, 0.0).labels
+    assert labels.tolist() == [0, 0, 0, 3, 3, 3]
 
 
 def test_nothing_to_join() -> None:
@@ -208,10 +233,12 @@ def test_what_is_decided_brings_fellows_along_and_nobody_else() -> None:
 
 def test_steps_keep_naming_the_pairs_that_were_given() -> None:
     pairs = [(0, 1, 9.0, 9.0), (1, 2, 8.0, 8.0), (0, 3, 7.0, 7.0), (2, 3, 6.0, 6.0)]
-    columns = [np.array([pair[n] for pair in pairs]) for n in range(4)]
+    left, right, weight, bits = (np.array([pair[n] for pair in pairs]) for n in range(4))
     constraints = Constraints(np.array([0, 1, 2, 2]), np.array([0]), np.array([2]))
     steps: list[Step] = []
-    labels = cluster_records(4, *columns, 0.0, steps, constraints).labels
+    labels = cluster_records(
+        4, left, right, weight, _evidence(bits), 0.0, steps, constraints
+    ).labels
     assert labels.tolist() == [0, 0, 2, 2]
     assert [(step.edge, step.is_accepted) for step in steps] == [
         (0, True),
