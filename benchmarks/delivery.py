@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,18 +229,22 @@ def main() -> None:
     if arguments.step:
         step(arguments.home, arguments.step)
         return
-    lines = [f"| {arguments.rows:,} rows | wall s | CPU s | MB | |", "|---|---:|---:|---:|---|"]
+    say = partial(print, flush=True)
+    say(f"| {arguments.rows:,} rows | wall s | CPU s | MB | |\n|---|---:|---:|---:|---|")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         publish(home, arguments.rows, changed=False)
-        lines += [measured(home, name) for name in ("plan", "run", "idle")]
+        for name in ("plan", "run", "idle"):
+            say(measured(home, name))
         publish(home, arguments.rows, changed=True)
-        lines += [measured(home, name) for name in ("plan_changed", "run_changed")]
-    lines += ["", "| requests/s allowed | used | share | refused (429) | rows/s |"]
-    lines += ["|---:|---:|---:|---:|---:|", rate(arguments.per_second, arguments.seconds)]
-    lines += ["", "| batches | requests at 35 % faults | per batch | runs | rows written twice |"]
-    lines += ["|---:|---:|---:|---:|---:|", under_faults(arguments.batches)]
-    print("\n".join(lines))
+        for name in ("plan_changed", "run_changed"):
+            say(measured(home, name))
+    say("\n| requests/s allowed | used | share | refused (429) | rows/s |")
+    say("|---:|---:|---:|---:|---:|")
+    say(rate(arguments.per_second, arguments.seconds))
+    say("\n| batches | requests at 35 % faults | per batch | runs | rows written twice |")
+    say("|---:|---:|---:|---:|---:|")
+    say(under_faults(arguments.batches))
 
 
 if __name__ == "__main__":
