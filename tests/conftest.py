@@ -20,16 +20,13 @@ hypothesis.settings.register_profile("klantbeeld", deadline=None)
 hypothesis.settings.load_profile("klantbeeld")
 
 
-# First: the plugin that spreads tests over processes reads the groups in this hook too.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Everything under tests/integration is an integration test; tests of one world stay together.
 
-    Making a world is most of the time of the tests on it: those of one file run one after the
-    other, and so do all that want the `calm` home.
+    Making a world is most of the time of the tests on it: where several processes run the suite,
+    the tests of one file go to one of them, and so do all that want the `calm` home.
     """
-    for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.integration)
-        shares_home = "calm" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("calm" if shares_home else item.path.stem))
+    if "integration" in item.path.parts:
+        item.add_marker(pytest.mark.integration)
+    shares_home = "calm" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("calm" if shares_home else item.path.stem))

@@ -21,7 +21,7 @@ from klantbeeld.control.store import raise_epoch
 from klantbeeld.control.tables import profile_id_events, profile_ids, profile_records
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity.aliases import add_aliases, carry_over, read_aliases
-from klantbeeld.identity.clustering import cluster_records
+from klantbeeld.identity.clustering import Evidence, Scale, cluster_records
 from klantbeeld.identity.constraints import bind
 from klantbeeld.identity.decisions import DIFFERENT, SAME, decide, read_decisions, revoke
 from klantbeeld.identity.profile_ids import (
@@ -254,8 +254,10 @@ class Lifetimes(RuleBasedStateMachine):
         ]
         ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         weight = np.full(len(ends), 9.0)
+        levels = np.empty((len(ends), 0), dtype=np.int8)
+        evidence = Evidence(levels, weight, np.zeros(len(ends)), Scale())
         labels = cluster_records(
-            len(names), ends[:, 0], ends[:, 1], weight, weight, 0.0, None, binding.constraints
+            len(names), ends[:, 0], ends[:, 1], weight, evidence, 0.0, None, binding.constraints
         ).labels
         return [
             {name for name, label in zip(names, labels.tolist(), strict=True) if label == wanted}
