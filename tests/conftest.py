@@ -21,12 +21,6 @@ hypothesis.settings.load_profile("klantbeeld")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Everything under tests/integration is an integration test; tests of one world stay together.
-
-    Making a world is most of the time of the tests on it: where several processes run the suite,
-    the tests of one file go to one of them, and so do all that want the `calm` home.
-    """
+    """Everything under tests/integration is an integration test."""
     if "integration" in item.path.parts:
         item.add_marker(pytest.mark.integration)
-    shares_home = "calm" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("calm" if shares_home else item.path.stem))
