@@ -1,0 +1,40 @@
+"""What integration tests share: a home that sends to the demo's CRM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.activation import Crm, Proxy, World
+
+CONTACTS = 60
+
+
+@pytest.fixture(scope="module")
+def one_crm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    running = Crm(tmp_path_factory.mktemp("crm"), CONTACTS).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def crm(one_crm: Crm) -> Crm:
+    one_crm.change("delete from cdp_customerprofiles")
+    return one_crm
+
+
+@pytest.fixture
+def proxy(crm: Crm) -> Iterator[Proxy]:
+    running = Proxy(crm)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
+    made = World(tmp_path / "home", proxy.url)
+    yield made
+    made.close()
