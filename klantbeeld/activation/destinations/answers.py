@@ -82,6 +82,16 @@ def as_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime | date) else str(value)
 
 
+def comparable_texts(
+    values: Mapping[str, Any], key_column: str, key_text: Callable[[str], str]
+) -> dict[str, str | None]:
+    """Values by column as texts for comparing, the key in the form in which keys are the same."""
+    return {
+        column: key_text(as_text(value)) if column == key_column else comparable_text(value)
+        for column, value in values.items()
+    }
+
+
 def comparable_text(value: Any) -> str | None:
     """A value as text that is the same however a system spells it.
 

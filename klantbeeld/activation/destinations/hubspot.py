@@ -25,6 +25,7 @@ from klantbeeld.activation.destinations.answers import (
     ApiSettings,
     as_text,
     comparable_text,
+    comparable_texts,
     dig,
     document,
     needed_document,
@@ -304,12 +305,7 @@ class HubSpot:
 
     def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
         """Values as texts by property; see `InspectableDestination.comparable`."""
-        return {
-            column: self._key(as_text(value))
-            if column == self._spec.key_column
-            else comparable_text(value)
-            for column, value in values.items()
-        }
+        return comparable_texts(values, self._spec.key_column, self._key)
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether HubSpot holds what an operation sent; see `RecordDestination.holds`."""

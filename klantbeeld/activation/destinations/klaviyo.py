@@ -27,8 +27,8 @@ from klantbeeld.activation.destinations import MISSING
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
     ApiSettings,
-    as_text,
     comparable_text,
+    comparable_texts,
     dig,
     document,
     needed_document,
@@ -280,12 +280,7 @@ class Klaviyo:
 
     def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
         """Values as texts by column; see `InspectableDestination.comparable`."""
-        return {
-            column: self._key(as_text(value))
-            if column == self._spec.key_column
-            else comparable_text(value)
-            for column, value in values.items()
-        }
+        return comparable_texts(values, self._spec.key_column, self._key)
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether Klaviyo holds what was sent; see `RecordDestination.holds`."""

@@ -33,6 +33,7 @@ from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
     ApiSettings,
     comparable_text,
+    comparable_texts,
     dig,
     document,
     needed_document,
@@ -483,10 +484,7 @@ class Rest:
 
     def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
         """Values as texts by column; see `InspectableDestination.comparable`."""
-        return {
-            column: str(value) if column == self._spec.key_column else comparable_text(value)
-            for column, value in values.items()
-        }
+        return comparable_texts(values, self._spec.key_column, str)
 
     def holds(self, operation: Operation, found: Mapping[str, Any] | None) -> bool:
         """Whether the system holds what was sent; see `RecordDestination.holds`."""
