@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 KLANTBEELD = Path(sys.executable).parent / "klantbeeld"
 _SAMPLE_SECONDS = 0.05
 _MARKS = "·=✗!"
+_PATH = "load clean harmonise link publish measure choose shape send check".split()
 
 
 @dataclass
@@ -99,9 +100,7 @@ def _sample(
 
 def report(persons: int, runs: list[Run]) -> str:
     """A Markdown table: a row per stage, seconds and peak memory per run."""
-    stages: list[str] = []
-    for run in runs:
-        stages += [stage for stage in run.stage_seconds if stage not in stages]
+    stages = [stage for stage in _PATH if any(run.stage_seconds.get(stage) for run in runs)]
     lines = [
         f"{persons:,} persons, {os.cpu_count()} cores",
         "",
