@@ -1,6 +1,8 @@
 """What validation lets through, what it sets aside and why, and that its counts always balance."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -439,3 +441,35 @@ def test_an_old_row_from_a_late_file_does_not_replace_a_newer_one(
     earlier = (datetime(2026, 3, 1, 10, tzinfo=UTC) - timedelta(days=1)).isoformat()
     made.add_page([row(1, name="old", changed=earlier)])
     assert made.finish().counts == TableCounts(rows_read=1, rows_deduplicated=1)
+
+
+_TEXT_AT_THE_END_OF_ITS_MEMORY = """
+import ctypes, sys
+import duckdb, pyarrow as pa
+from ingestion.contracts import Column, Kind, Notation
+from ingestion.validation import parse_text
+
+text, page = sys.argv[1].encode(), 4096
+c = ctypes.CDLL(None)
+c.mmap.restype = ctypes.c_void_p
+c.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+c.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+memory = c.mmap(None, 2 * page, 3, 0x22 if sys.platform == "linux" else 0x1002, -1, 0)
+assert c.mprotect(memory + page, page, 0) == 0
+start = memory + page - len(text)
+ctypes.memmove(start, text, len(text))
+offsets = pa.array([0, len(text)], pa.int32()).buffers()[1]
+values = pa.StringArray.from_buffers(1, offsets, pa.foreign_buffer(start, len(text)))
+given = pa.table({"x": values})
+for kind in Kind:
+    if kind is not Kind.TEXT:
+        for notation in Notation:
+            sql = parse_text(Column("c", kind), "x", notation)
+            duckdb.execute(f"select {sql} from given").fetchall()
+"""
+
+
+@pytest.mark.parametrize("text", ["01-02-2026 08:30", "01-02-2026 08:30:00", "01-02-2026 08:3x"])
+def test_reading_a_value_stays_within_its_memory(text: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", _TEXT_AT_THE_END_OF_ITS_MEMORY, text], check=False)
+    assert ran.returncode == 0
