@@ -31,7 +31,7 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation
 from klantbeeld.identity.clustering import connected_components
-from klantbeeld.identity.entities import DIGEST, give_ids, read_kept, replace_tables
+from klantbeeld.identity.entities import ADDRESS, DIGEST, give_ids, read_kept, replace_tables
 from klantbeeld.identity.id_spaces import COMPANIES
 from klantbeeld.identity.profile_ids import identity_state
 from klantbeeld.settings import Settings
@@ -342,7 +342,7 @@ def _count(own: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-_COMPANIES: Final = """
+_COMPANIES: Final = f"""
     create or replace table companies as
     select
         row_number() over (order by record_id) - 1 as id,
@@ -362,10 +362,7 @@ _COMPANIES: Final = """
         end as vat_number,
         nullif(email_std, '') as email,
         nullif(phone_std, '') as phone,
-        country_code || '|' || coalesce(
-            postal_code_std || '|' || house_number_std,
-            street_std || '|' || house_number_std || '|' || city_std
-        ) || '|' || coalesce(house_number_suffix_std, '') as address,
+        {ADDRESS} as address,
         country_code || '|' || postal_code_std as postal_code
     from given
     order by record_id

@@ -16,6 +16,13 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.identity.id_spaces import IdSpace
 from klantbeeld.identity.profile_ids import IdCounts, assign_profile_ids, read_history
 
+# Where a record is, as its standardised columns say; null where that is too little to find it.
+ADDRESS: Final = """
+    country_code || '|' || coalesce(
+        postal_code_std || '|' || house_number_std,
+        street_std || '|' || house_number_std || '|' || city_std
+    ) || '|' || coalesce(house_number_suffix_std, '')
+"""
 DIGEST: Final = "count(*) || ':' || coalesce(bit_xor(digest), 0) || ':' || coalesce(sum(digest), 0)"
 
 

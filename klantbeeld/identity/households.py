@@ -30,7 +30,7 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import preparation
 from klantbeeld.identity.clustering import connected_components
-from klantbeeld.identity.entities import DIGEST, give_ids, read_kept, replace_tables
+from klantbeeld.identity.entities import ADDRESS, DIGEST, give_ids, read_kept, replace_tables
 from klantbeeld.identity.id_spaces import HOUSEHOLDS
 from klantbeeld.identity.profile_ids import identity_state
 from klantbeeld.settings import Settings
@@ -213,21 +213,14 @@ _INPUT: Final = {
     "intermediate.int_linkage_companies": _PLACE,
 }
 
-_ADDRESS: Final = """
-    country_code || '|' || coalesce(
-        postal_code_std || '|' || house_number_std,
-        street_std || '|' || house_number_std || '|' || city_std
-    ) || '|' || coalesce(house_number_suffix_std, '')
-"""
-
 _PROFILE_ADDRESSES: Final = f"""
     create or replace temp table profile_addresses as
     with records as (
-        select record_id, updated_at, company_record_id, {_ADDRESS} as address
+        select record_id, updated_at, company_record_id, {ADDRESS} as address
         from intermediate.int_linkage_records
     ),
     offices as (
-        select record_id, {_ADDRESS} as address from intermediate.int_linkage_companies
+        select record_id, {ADDRESS} as address from intermediate.int_linkage_companies
     ),
     homes as (
         select
