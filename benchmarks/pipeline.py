@@ -27,7 +27,18 @@ ROOT = Path(__file__).parents[1]
 KLANTBEELD = Path(sys.executable).parent / "klantbeeld"
 _SAMPLE_SECONDS = 0.05
 _MARKS = "·=✗!"
-_PATH = "load clean harmonise link publish measure choose shape send check".split()
+_PATH = [
+    "load",
+    "clean",
+    "harmonise",
+    "link",
+    "publish",
+    "measure",
+    "choose",
+    "shape",
+    "send",
+    "check",
+]
 
 
 @dataclass
