@@ -7,6 +7,7 @@ otherwise).
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -111,13 +112,13 @@ class Warehouse:
                 f"the files of version {version.version_id} are gone",
                 "`klantbeeld run` publishes a new version.",
             )
-        connection = _connect(version.path, read_only=True, config=self._engine_config())
-        try:
-            connection.execute("set enable_external_access = false")
-            connection.execute("set lock_configuration = true")
-            yield connection
-        finally:
-            connection.close()
+        with _opened(version.path, self._engine_config()) as engine:
+            # Of its own to each reader: temporary tables, and what is registered.
+            connection = engine.cursor()
+            try:
+                yield connection
+            finally:
+                connection.close()
 
     def current(self) -> Version | None:
         """The current version, or None when nothing is published."""
@@ -328,6 +329,38 @@ def row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return dict(connection.execute(" union all ".join(counts)).fetchall()) if counts else {}
 
 
+@dataclass
+class _Engine:
+    connection: duckdb.DuckDBPyConnection
+    readers: int = 0
+
+
+# A process opens a version once: a second opening would set again what the first has locked.
+_engines: dict[Path, _Engine] = {}
+_engines_lock = threading.Lock()
+
+
+@contextmanager
+def _opened(path: Path, config: EngineConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A version's engine, shared by the threads of this process that read it now."""
+    with _engines_lock:
+        engine = _engines.get(path)
+        if engine is None:
+            connection = _connect(path, read_only=True, config=config)
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+            engine = _engines[path] = _Engine(connection)
+        engine.readers += 1
+    try:
+        yield engine.connection
+    finally:
+        with _engines_lock:
+            engine.readers -= 1
+            if not engine.readers:
+                del _engines[path]
+                engine.connection.close()
+
+
 def _connect(path: Path, *, read_only: bool, config: EngineConfig) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + _OPEN_TIMEOUT_SECONDS
     while True:
@@ -345,7 +378,7 @@ def _connect(path: Path, *, read_only: bool, config: EngineConfig) -> duckdb.Duc
                 ) from None
             time.sleep(0.2)
         else:
-            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set global TimeZone = 'UTC'")
             return connection
 
 

@@ -150,6 +150,22 @@ def test_a_reader_can_only_read(warehouse: Warehouse, statement: str) -> None:
     assert read(warehouse) == 1
 
 
+def test_readers_of_one_process_share_a_version_and_no_temporary_table(
+    warehouse: Warehouse,
+) -> None:
+    build_and_publish(warehouse, 2)
+    with warehouse.read() as one:
+        one.execute("create temp table mine as select 1")
+        with warehouse.read() as other:
+            with pytest.raises(duckdb.CatalogException):
+                other.execute("from mine")
+            with pytest.raises(duckdb.Error):
+                other.execute("set threads = 1")
+            zone = other.execute("select current_setting('TimeZone')").fetchone()
+            assert zone == ("UTC",)
+        assert one.execute("from mine").fetchall() == [(1,)], "a reader that ends ends no other"
+
+
 def test_files_of_the_data_plane_are_private(warehouse: Warehouse, settings: Settings) -> None:
     version = build_and_publish(warehouse, 1)
     for path in (settings.paths.build_file, version.path):
