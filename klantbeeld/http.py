@@ -146,6 +146,8 @@ class RetryPolicy:
             below the ceiling, so that clients do not return in step.
         cap_seconds: Highest ceiling.
         longest_wait_seconds: The answer is returned if ``Retry-After`` asks for more than this.
+        silent_seconds: No further attempt is made when so much time has passed without any answer:
+            a system that hangs costs this and one time-out, and not a time-out per attempt.
         methods: Methods whose requests may be repeated when the outcome is not known.
     """
 
@@ -153,6 +155,7 @@ class RetryPolicy:
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
     longest_wait_seconds: float = 300.0
+    silent_seconds: float = 120.0
     methods: frozenset[str] = REPEATABLE_METHODS
 
 
@@ -242,6 +245,7 @@ class ClientCredentials:
         client_id: str,
         client_secret: str,
         scope: str | None = None,
+        timeout: tuple[float, float] = (5, 60),
         clock: Callable[[], float] = time.monotonic,
         retry: RetryPolicy | None = None,
     ) -> None:
@@ -255,7 +259,7 @@ class ClientCredentials:
             self._form["scope"] = scope
         # Asking for a token twice does no harm, so here a POST may be repeated.
         policy = retry or RetryPolicy(attempts=3, methods=frozenset({"POST"}))
-        self._session = session(settings, base_url=token_url, retry=policy)
+        self._session = session(settings, base_url=token_url, retry=policy, timeout=timeout)
         self._clock = clock
         self._lock = threading.Lock()
         self._token: str | None = None
@@ -401,13 +405,17 @@ class GuardedSession(requests.Session):
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         renewed = False
         attempt = 1
+        silent = 0.0
         token = self._authorise(request)
         while True:
+            asked_at = time.monotonic()
             try:
                 response = self._send_once(request, kwargs)
             except TransportError as error:
+                silent += time.monotonic() - asked_at
                 repeatable = not error.was_sent or method in self._retry.methods
-                if not repeatable or attempt >= self._retry.attempts:
+                is_last = attempt >= self._retry.attempts or silent >= self._retry.silent_seconds
+                if not repeatable or is_last:
                     raise
                 self._wait(self._back_off(attempt), request, "no answer")
                 attempt += 1

@@ -167,7 +167,7 @@ def linkage_quality(platform: Platform) -> dg.AssetCheckResult:
 def _leaving(node: Node) -> LeavingModel:
     """What may leave of a sync's or an audience's model, as its `meta` declares it."""
     about = meta(node)
-    if "sync" in about:
+    if not node["name"].startswith("seg_"):
         columns = frozenset(about["sync"]["columns"])
         return LeavingModel(node["schema"], node["name"], about["sync"]["key"], columns)
     return LeavingModel(

@@ -35,7 +35,7 @@ def defs() -> dg.Definitions:
             link,
             linkage_charts,
             *build_publish_assets(manifest, raw_keys),
-            *build_send_assets(manifest),
+            build_send_assets(manifest),
             candidate_model,
             current_model,
         ],

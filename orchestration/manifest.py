@@ -110,6 +110,10 @@ def audiences(manifest: Manifest) -> list[Node]:
 
 
 def record_syncs(manifest: Manifest) -> list[Node]:
-    """The models that are sent row by row (`meta.sync`), by name."""
-    found = [node for node in models(manifest) if "sync" in meta(node)]
+    """The models that are sent row by row (`meta.sync`) and are no audiences, by name."""
+    found = [
+        node
+        for node in models(manifest)
+        if "sync" in meta(node) and not node["name"].startswith("seg_")
+    ]
     return sorted(found, key=lambda node: str(node["name"]))

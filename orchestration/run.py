@@ -213,7 +213,7 @@ class Pipeline:
             self._progress.done("send", "nothing waits", {}, 0.0, "unchanged")
             return
         light = dg.Definitions(
-            assets=build_send_assets(manifest),
+            assets=[build_send_assets(manifest)],
             jobs=[send_job()],
             resources={"platform": Platform()},
             executor=dg.in_process_executor,
@@ -250,10 +250,12 @@ def _collect(result: "dg.ExecuteInProcessResult", progress: Progress) -> None:
         if not event.is_step_failure:
             continue
         words = _words(event)
-        # A step that only says that its check failed has been named above, by the check; a send has
-        # said itself what it could not deliver.
-        told = any(problem.message == words for problem in progress.problems)
-        if not told and "DagsterAssetCheckFailedError" not in words:
+        # A step that only says that its check failed has been named above, by the check; the sends
+        # have said themselves what they could not deliver.
+        untold = words
+        for message in sorted({problem.message for problem in progress.problems}, key=len)[::-1]:
+            untold = untold.replace(message, "")
+        if untold.strip() and "DagsterAssetCheckFailedError" not in words:
             progress.problem("step", str(event.step_key), words, "failed")
     if not result.success and not any(event.is_step_failure for event in result.all_events):
         failure = next((e for e in result.all_events if e.is_run_failure), None)

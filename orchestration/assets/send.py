@@ -1,22 +1,28 @@
 """Send: what was published goes to the CRM and to each audience's destination, and is acknowledged.
 
-Belongs here: one asset per sync and per export, generated from the manifest, so that a new audience
-file is an asset with no change in Python. Does not: planning, guards, delivery
+Belongs here: one asset per sync and per audience, generated from the manifest, so that a new
+audience file is an asset with no change in Python. Does not: planning, guards, delivery
 (`klantbeeld.activation`).
 
 activation.sync_crm__customer_profiles, published version -> [crm, customer_profiles]
 segments.seg_<audience>,                published version -> [exports, <audience>]
+
+All of them are one step, which serves the destinations beside each other: as steps of their own
+they would wait in line, behind a destination that hangs.
 """
 
-import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
 
-from klantbeeld.activation import SyncReport
+from klantbeeld.activation import ExportReport, SyncReport
 from klantbeeld.control import tables
 from klantbeeld.control.store import ControlPlane
+from klantbeeld.errors import KlantbeeldError, in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.warehouse import Warehouse
 from orchestration.assets.publish import PUBLISHED_VERSION
@@ -31,13 +37,85 @@ GOOD = ("synced", "written", "unchanged")
 # Nothing to look at either, but still to be sent when somebody switches the destination on.
 OFF = "disabled"
 
+Report = SyncReport | ExportReport
 
-def build_send_assets(manifest: Manifest) -> list[dg.AssetsDefinition]:
-    """Every record sync and every audience export."""
-    return [
-        *(_record_sync(node) for node in record_syncs(manifest)),
-        *(_audience_export(node) for node in audiences(manifest)),
+
+@dataclass(frozen=True)
+class Send:
+    """What is sent of one model.
+
+    Attributes:
+        name: Under which the control plane keeps it: the sync, or `audience_<audience>`.
+        key: Its asset.
+        destination: Where it goes; sends to one destination wait for each other.
+        is_file: An audience as a file, and not row by row.
+    """
+
+    node: Node
+    name: str
+    key: dg.AssetKey
+    destination: str
+    is_file: bool
+
+    def go(self, platform: Platform, run_id: str) -> Report:
+        """Bring the destination up to date."""
+        from klantbeeld.activation import run_export, run_sync
+
+        place = (platform.settings, platform.control, platform.warehouse, run_id)
+        if self.is_file:
+            return run_export(audience_name(self.node), *place)
+        return run_sync(self.name, *place)
+
+
+def sends(manifest: Manifest) -> list[Send]:
+    """Every sync and every audience of the project."""
+    found = [
+        Send(node, str(node["name"]), sync_key(node), str(meta(node)["sync"]["destination"]), False)
+        for node in record_syncs(manifest)
     ]
+    for node in audiences(manifest):
+        about = meta(node)
+        name, key = "audience_" + audience_name(node), export_key(node)
+        found.append(Send(node, name, key, str(about.get("destination")), "sync" not in about))
+    return found
+
+
+def build_send_assets(manifest: Manifest) -> dg.AssetsDefinition:
+    """Every sync and every audience, as one step."""
+    known = {str(send.key.path): send for send in sends(manifest)}
+
+    @dg.multi_asset(
+        name="send",
+        specs=[_spec(send) for send in known.values()],
+        check_specs=[_check_spec(send) for send in known.values()],
+        can_subset=True,
+    )
+    def send(
+        context: dg.AssetExecutionContext, platform: Platform
+    ) -> Iterator[Result | dg.AssetCheckResult]:
+        from klantbeeld.activation import side_by_side
+
+        failpoint("send.before")
+        lanes: defaultdict[str, list[tuple[str, Callable[[], Report]]]] = defaultdict(list)
+        for name, one in known.items():
+            if one.key in context.selected_asset_keys:
+                lanes[one.destination].append((name, _job(one, platform, context.run_id)))
+        failures: list[str] = []
+        broken: list[Exception] = []
+        for ended in side_by_side(lanes):
+            if not isinstance(ended.result, Report | KlantbeeldError):
+                broken.append(ended.result)
+                continue
+            result = _result(known[ended.name], ended.result)
+            if isinstance(result, dg.AssetCheckResult):
+                failures.append(str(result.description))
+            yield result
+        if broken:
+            raise broken[0]
+        if failures:
+            raise dg.Failure(description="\n".join(failures), allow_retries=False)
+
+    return send
 
 
 def sync_key(node: Node) -> dg.AssetKey:
@@ -56,120 +134,84 @@ def audience_name(node: Node) -> str:
     return str(node["name"]).removeprefix("seg_")
 
 
-def export_sync_name(node: Node) -> str:
-    """The name under which the control plane keeps the exports of an audience."""
-    return "audience_" + audience_name(node)
+def _job(send: Send, platform: Platform, run_id: str) -> Callable[[], Report]:
+    return lambda: send.go(platform, run_id)
 
 
-def _record_sync(node: Node) -> dg.AssetsDefinition:
-    key = sync_key(node)
-    destination = meta(node)["sync"]["destination"]
-
-    @dg.asset(
-        key=key,
-        deps=[asset_path(node), PUBLISHED_VERSION],
-        group_name="send",
-        kinds={"http", "crm"},
-        owners=["team:customer-data"],
-        description=(
-            f"What the destination `{destination}` has acknowledged of `{node['name']}`. "
+def _spec(send: Send) -> dg.AssetSpec:
+    about = meta(send.node)
+    if str(send.node["name"]).startswith("seg_"):
+        how = "as a file" if send.is_file else "row by row"
+        description = (
+            f"The audience `{audience_name(send.node)}` {how} for `{send.destination}`, for "
+            f"{about.get('purpose')} {about.get('channel')}. "
+            "One row per contact point that may be used."
+        )
+    else:
+        description = (
+            f"What the destination `{send.destination}` has acknowledged of `{send.name}`. "
             "One row per row of the destination, under its own key.\n\n"
             "Only the difference with the last acknowledged state is sent; a rejected row is kept "
             "with its reason and tried again in the next run."
-        ),
-        check_specs=[
-            dg.AssetCheckSpec(
-                DELIVERED,
-                asset=key,
-                description="All that was planned was acknowledged: none rejected, unknown, held.",
-            )
-        ],
-    )
-    def sync(context: dg.AssetExecutionContext, platform: Platform) -> Result:
-        from klantbeeld.activation import run_sync
-
-        started = time.monotonic()
-        failpoint("send.before")
-        report = run_sync(
-            str(node["name"]),
-            platform.settings,
-            platform.control,
-            platform.warehouse,
-            context.run_id,
         )
-        return _result(key, report, time.monotonic() - started)
-
-    return sync
-
-
-def _audience_export(node: Node) -> dg.AssetsDefinition:
-    audience = audience_name(node)
-    key = export_key(node)
-    about = meta(node)
-
-    @dg.asset(
-        key=key,
-        deps=[asset_path(node), PUBLISHED_VERSION],
+    return dg.AssetSpec(
+        send.key,
+        deps=[asset_path(send.node), PUBLISHED_VERSION],
         group_name="send",
-        kinds={"csv", "file"},
+        kinds={"csv", "file"} if send.is_file else {"http", "crm"},
         owners=["team:customer-data"],
-        description=(
-            f"The audience `{audience}` as a file for `{about.get('destination')}`, for "
-            f"{about.get('purpose')} {about.get('channel')}. "
-            "One row per contact point that may be used."
-        ),
-        check_specs=[
-            dg.AssetCheckSpec(
-                DELIVERED,
-                asset=key,
-                description="The file was written whole, or was already there.",
-            )
-        ],
+        description=description,
     )
-    def export(context: dg.AssetExecutionContext, platform: Platform) -> Result:
-        from klantbeeld.activation import run_export
-
-        started = time.monotonic()
-        report = run_export(
-            audience, platform.settings, platform.control, platform.warehouse, context.run_id
-        )
-        return _result(key, report, time.monotonic() - started)
-
-    return export
 
 
-def _result(key: dg.AssetKey, report: Any, seconds: float) -> Result:
-    name = key.path[-1]
-    counts = _counts(report)
-    message = str(getattr(report, "message", "") or report.status)
-    if report.status == "failed":
-        progress().done("send", name, counts, seconds, status="failed")
+def _check_spec(send: Send) -> dg.AssetCheckSpec:
+    said = "All that was planned was acknowledged: none rejected, unknown, held."
+    if send.is_file:
+        said = "The file was written whole, or was already there."
+    return dg.AssetCheckSpec(DELIVERED, asset=send.key, description=said)
+
+
+def _result(send: Send, report: Report | KlantbeeldError) -> Result | dg.AssetCheckResult:
+    """What a send is in the UI: green with its figures, or red with the reason.
+
+    A failed one is a failed check and no materialization.
+    """
+    if isinstance(report, KlantbeeldError):
+        # It did not come to a run of its own: another process is at it, or its model is not there.
+        status, message = "failed", in_one_line(report.message, report.hint)
+        seconds, counts, metadata = 0.0, {}, {}
+    else:
+        status, message = report.status, str(report.message or report.status)
+        seconds, counts, metadata = report.seconds, _counts(report), _metadata(report)
+    name = send.key.path[-1]
+    good = status in (*GOOD, OFF)
+    mark = "done" if good else "attention"
+    if status == "failed":
+        mark = "failed"
+    elif status in ("unchanged", OFF):
+        mark = "unchanged"
+    progress().done("send", name, {"": "switched off"} if status == OFF else counts, seconds, mark)
+    if not good:
         # The version is published and other sends went out: what is left waits for the next run.
         progress().problem("send", name, message, "attention")
-        raise dg.Failure(description=message, metadata=_metadata(report), allow_retries=False)
-    good = report.status in (*GOOD, OFF)
-    status = "done" if good else "attention"
-    if report.status in ("unchanged", OFF):
-        status = "unchanged"
-    shown = {"": "switched off"} if report.status == OFF else counts
-    progress().done("send", name, shown, seconds, status)
-    if not good:
-        progress().problem("send", name, message, "attention")
+    check = dg.AssetCheckResult(
+        asset_key=send.key,
+        passed=good,
+        check_name=DELIVERED,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=message,
+        metadata=metadata if status == "failed" else counts,
+    )
+    if status == "failed":
+        return check
     return dg.MaterializeResult(
-        metadata={**_metadata(report), "seconds": round(seconds, 2)},
-        check_results=[
-            dg.AssetCheckResult(
-                passed=good,
-                check_name=DELIVERED,
-                severity=dg.AssetCheckSeverity.ERROR,
-                description=message,
-                metadata=dict(counts),
-            )
-        ],
+        asset_key=send.key,
+        metadata={**metadata, "seconds": round(seconds, 2)},
+        check_results=[check],
     )
 
 
-def _metadata(report: Any) -> dict[str, Any]:
+def _metadata(report: Report) -> dict[str, Any]:
     """What a run says of itself in the UI: counts, how fast, and since when a row waits."""
     found: dict[str, Any] = {**_counts(report), "status": report.status}
     if isinstance(report, SyncReport):
@@ -181,7 +223,7 @@ def _metadata(report: Any) -> dict[str, Any]:
     return found
 
 
-def _counts(report: Any) -> dict[str, int | float | str]:
+def _counts(report: Report) -> dict[str, int | float | str]:
     return {
         name: value
         for name, value in vars(report).items()
@@ -227,6 +269,4 @@ def waiting_sends(
         for name, (status, started_at) in last.items()
         if status in GOOD and all(at < started_at for at in arrived)
     } - waiting
-    keys = {str(node["name"]): sync_key(node) for node in record_syncs(manifest)}
-    keys |= {export_sync_name(node): export_key(node) for node in audiences(manifest)}
-    return [key for name, key in keys.items() if name not in done]
+    return [send.key for send in sends(manifest) if send.name not in done]

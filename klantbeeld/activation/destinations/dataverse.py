@@ -129,6 +129,7 @@ class Dataverse:
                 client_id=own.client_id,
                 client_secret=own.client_secret.get_secret_value(),
                 scope=own.scope,
+                timeout=(5, own.timeout_seconds),
             ),
             timeout=(5, own.timeout_seconds),
             requests_per_second=own.requests_per_second,

@@ -507,6 +507,7 @@ def _token_provider(settings: Settings, own: RestSettings) -> TokenProvider | No
                 client_id=own.auth.client_id,
                 client_secret=own.auth.client_secret.get_secret_value(),
                 scope=own.auth.scope,
+                timeout=(5, own.timeout_seconds),
             )
         case _:
             return None

@@ -1,16 +1,12 @@
 """The code location: it loads, every stage has its place, and the path is one."""
 
 from collections import Counter
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-import pytest
 
-from klantbeeld.activation import SyncReport
 from klantbeeld.settings import Settings
-from orchestration.assets.send import _result, build_send_assets
+from orchestration.assets.send import build_send_assets
 from orchestration.manifest import audiences, read_manifest, record_syncs
 
 STAGES = {
@@ -63,33 +59,6 @@ def test_dbts_own_lineage_ends_with_an_exposure_per_send(parsed_home: Settings) 
     assert sorted(exposed) == sorted([node["unique_id"]] for node in sent)
 
 
-def _sent(report: SyncReport) -> Any:
-    return _result(dg.AssetKey(["crm", "customer_profiles"]), report, 1.0)
-
-
-@pytest.mark.parametrize("status", ["held", "degraded"])
-def test_a_send_that_a_person_has_to_look_at_is_red_with_its_reason(status: str) -> None:
-    since = datetime(2026, 3, 1, tzinfo=UTC)
-    told = SyncReport("sync_crm__customer_profiles", status, "v1", "r1", message="because")
-    result = _sent(
-        replace(told, requests=30, retries=4, seconds=10.0, oldest_unacknowledged_at=since)
-    )
-    (check,) = result.check_results
-    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert check.description == "because"
-    assert result.metadata["requests_per_second"] == 3.0
-    assert (result.metadata["requests"], result.metadata["retries"]) == (30, 4)
-    assert result.metadata["oldest_unacknowledged"].value == since.timestamp()
-
-
-def test_a_failed_send_is_a_failed_asset_with_its_reason_and_counts() -> None:
-    told = SyncReport("sync_crm__customer_profiles", "failed", "v1", "r1", rejected=2)
-    with pytest.raises(dg.Failure) as failed:
-        _sent(replace(told, message="the CRM could not be reached"))
-    assert failed.value.description == "the CRM could not be reached"
-    assert failed.value.metadata["rejected"].value == 2
-
-
 def test_dbt_starts_twice_a_run_with_the_link_stage_between(definitions: dg.Definitions) -> None:
     job = definitions.resolve_job_def("full_job")
     order = [node.name for node in job.nodes_in_topological_order]
@@ -126,9 +95,17 @@ def test_a_new_audience_file_is_an_asset_with_its_export(parsed_home: Settings) 
     known = audiences(manifest)[0]
     added: dict[str, Any] = {**known, "name": "seg_gift_buyers", "alias": "seg_gift_buyers"}
     manifest["nodes"] = {**manifest["nodes"], "model.klantbeeld.seg_gift_buyers": added}
-    keys = {key for asset in build_send_assets(manifest) for key in asset.keys}
+    keys = build_send_assets(manifest).keys
     assert dg.AssetKey(["exports", "gift_buyers"]) in keys
     assert len(keys) == len(audiences(manifest)) + len(record_syncs(manifest))
+
+
+def test_all_sends_are_one_step_so_that_none_waits_for_another(
+    definitions: dg.Definitions,
+) -> None:
+    for name in ("full_job", "send_job"):
+        steps = [node.name for node in definitions.resolve_job_def(name).nodes]
+        assert [step for step in steps if step.startswith("send")] == ["send"]
 
 
 def test_jobs_and_schedules(definitions: dg.Definitions) -> None:
