@@ -1,8 +1,10 @@
 """Consent and erasure at the moment of writing: what arrived after the version was built.
 
 Belongs here: which rows of an audience may not leave now, and which rows of a sync have to be taken
-away. What was known when the version was built is joined in by dbt; this is the second check, on
-the control plane's own events and tombstones, which hold contact points as keyed hashes only.
+away. What was known when the version was built is joined in by dbt, so that those rows are not in
+the model; here is what was learnt after, from the control plane's own events and tombstones, which
+hold contact points as keyed hashes only. That a row left the model because somebody withdrew, and
+not by a mistake in a join, is told from the consents of the version itself.
 
     consent_events, tombstones (control plane) + marts.dim_contact_points, marts.fct_consents
         -> _withheld_points -> rows left out of a file
@@ -24,7 +26,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from klantbeeld.activation.planning import literal, relation_types
-from klantbeeld.activation.specs import AudienceSpec, PrivacyRule
+from klantbeeld.activation.specs import CONTACT_COLUMNS, AudienceSpec, PrivacyRule
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import consent_events, tombstones
@@ -32,8 +34,6 @@ from klantbeeld.records import keyed_hash_sql
 
 _POINTS = "marts.dim_contact_points"
 _CONSENTS = "marts.fct_consents"
-# Columns that show a contact point in its standard form, and the channel it belongs to.
-_CHANNEL_OF = {"email": "email", "phone": "phone", "mobile_phone": "phone"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def withheld_sql(
     shown = [
         f"coalesce({column} in"
         f" (select value_std from _withheld_points where channel = {literal(channel)}), false)"
-        for column, channel in _CHANNEL_OF.items()
+        for column, channel in CONTACT_COLUMNS.items()
         if column in types
     ]
     addressed = "contact_point_key in (select contact_point_key from _withheld_points)"
@@ -124,7 +124,10 @@ def withheld_sql(
 
 
 class RefusedSubjects:
-    """Whose rows of a sync have to be taken away, by what the control plane knows at each moment.
+    """Whose rows of a sync have to be taken away, by what is known at each moment.
+
+    That is who was erased; and, for a sync with a purpose, which contact points somebody withdrew:
+    in an event that the control plane received, or in one that a source gave to the warehouse.
 
     Args:
         connection: A connection to the published version; gets a temporary table, `table`.
@@ -151,6 +154,7 @@ class RefusedSubjects:
         self._home_key = home_key
         self._stamp: tuple[Any, ...] | None = None
         self._count = 0
+        _load_denied(connection, rule, home_key)
 
     @property
     def is_empty(self) -> bool:
@@ -171,6 +175,8 @@ class RefusedSubjects:
             create or replace temp table {self.table} as
             select point_hash as subject from _refused where list_contains($channels, channel)
             union
+            select point_hash from _denied
+            union
             select point_hash from _erased
             """,
             {"channels": channels},
@@ -186,6 +192,30 @@ class RefusedSubjects:
         ]
         with self._control.read() as connection:
             return tuple(tuple(connection.execute(query).one()) for query in counts)
+
+
+def _load_denied(connection: duckdb.DuckDBPyConnection, rule: PrivacyRule, home_key: bytes) -> None:
+    """Leave the contact points in `_denied` that the version says were withdrawn for the purpose.
+
+    Withdrawn and not merely without a consent: that is an ordinary matter. A mailbox that one
+    member of a household may still be written to is not among them.
+    """
+    connection.execute("create or replace temp table _denied (point_hash varchar)")
+    column = f"{rule.purpose}_consent"
+    if rule.purpose is None or not _exists(connection, _POINTS, column):
+        return
+    secret = literal(home_key.hex())
+    connection.execute(
+        f"""
+        insert into _denied
+        select {keyed_hash_sql("lower(trim(value_std))", home_key=secret)}
+        from {_POINTS}
+        where list_contains($channels, channel)
+        group by channel, value_std
+        having bool_and({column} = 'denied')
+        """,
+        {"channels": sorted(set(rule.contact_points.values()))},
+    )
 
 
 def _load_refused(
@@ -239,11 +269,14 @@ def _spellings(value: str, home_key: bytes) -> str:
     return f"unnest(list_distinct([{hashes}]))"
 
 
-def _exists(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
+def _exists(
+    connection: duckdb.DuckDBPyConnection, relation: str, column: str | None = None
+) -> bool:
     schema, _, name = relation.partition(".")
     found = connection.execute(
-        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
-        [schema, name],
+        "select 1 from information_schema.columns where table_schema = ? and table_name = ?"
+        " and column_name = coalesce(?, column_name) limit 1",
+        [schema, name, column],
     ).fetchall()
     return bool(found)
 

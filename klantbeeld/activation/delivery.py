@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from klantbeeld.activation.destinations import EXISTS, MISSING, RecordDestination
+from klantbeeld.activation.destinations.answers import unanswered
 from klantbeeld.activation.ledger import Conflict, Ledger, Operation, Outcome
 from klantbeeld.activation.operations import NOT_THERE, Maker
 from klantbeeld.activation.planning import PlannedRow
@@ -232,10 +233,10 @@ class Delivery:
                 if _was_not_taken(error):
                     self._stop(waiting, Outcome("pending", "not sent"), error)
                 logger.warning("a batch of %d rows has no usable answer: %s", len(waiting), error)
-                outcomes = {}
-                if isinstance(error, TransportError):
-                    # It may be at work on it still: read back at once, it would be sent twice.
-                    self._sleep(self._quiet)
+                outcomes = unanswered(waiting, error)
+            if self._destination.is_readable and any(o.is_silent for o in outcomes.values()):
+                # It may be at work on it still: read back at once, it would be sent twice.
+                self._sleep(self._quiet)
             failpoint("sync.after_send")
             pause = max((outcome.retry_after or 0.0 for outcome in outcomes.values()), default=0.0)
             waiting = self._learn(waiting, outcomes)

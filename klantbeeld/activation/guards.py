@@ -44,12 +44,14 @@ class Limits:
         days: Days over which creates, updates and deletes are added up.
         baseline: Rows that a first sync may make.
         emptied: What a column may lose of its values.
+        upstream: What a source's table may lose of its rows.
     """
 
     creates: Limit = Limit(percent=100)
     updates: Limit = Limit(percent=100)
     deletes: Limit = Limit()
     emptied: Limit = Limit(percent=50)
+    upstream: Limit = Limit()
     baseline: int = 2_000_000
     days: int = 7
 

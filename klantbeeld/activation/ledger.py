@@ -98,11 +98,13 @@ class Outcome:
         state: acknowledged, rejected, unknown, pending, cancelled or superseded.
         reason: Why it was not acknowledged: codes and column names, never values.
         retry_after: Seconds to wait before it is sent again, if the destination said so.
+        is_silent: No answer came at all: the destination may be at work on it still.
     """
 
     state: str
     reason: str | None = None
     retry_after: float | None = None
+    is_silent: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import sync_plans
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.settings import Settings
 
 _OPEN = ("planned", "held", "approved")
 
@@ -169,6 +170,31 @@ class PlanBook:
                 .where(sync_plans.c.sync == self._sync, sync_plans.c.status.in_(_OPEN))
                 .values(status="done", approved_at=None)
             )
+
+
+def approve(name: str, settings: Settings, control: ControlPlane) -> str:
+    """Approve what is held: the next run sends exactly that plan, or holds again if it changed.
+
+    An approval is for one plan, for once, and expires (`activation.approval_hours`).
+
+    Args:
+        name: A sync's model (`sync_…`) or an audience (`audience_…`), or what follows that.
+        settings: The home's settings.
+        control: The home's control plane.
+
+    Returns:
+        The id of the plan.
+
+    Raises:
+        KlantbeeldError: Nothing of that name is held.
+    """
+    hours = settings.activation.approval_hours
+    books = [
+        PlanBook(control, prefix + name, Clock(settings), hours)
+        for prefix in ("", "sync_", "audience_")
+    ]
+    book = next((book for book in books if book.is_held), books[0])
+    return book.approve().plan_id
 
 
 def find_plan(control: ControlPlane, name: str) -> SavedPlan:

@@ -24,14 +24,16 @@ What may be given besides, and what each word means, is in the docstrings of the
 
 An audience (`models/segments/seg_<audience>.sql`)::
 
-meta: {owner: …, purpose: commercial, channel: email, destination: newsletter, columns: [email]}
+    meta: {owner: …, purpose: commercial, channel: email, destination: newsletter, columns: [email]}
+
+is a file, or with a `sync` among these a sync of its members, row by row: see `_audience_sync`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -43,6 +45,9 @@ OnLeave = Literal["nothing", "clear", "delete", "remove"]
 Owner = Literal["ours", "theirs", "fill_empty", "newest"]
 WhenNull = Literal["clear", "keep"]
 WhenEmpty = Literal["write", "clear", "keep"]
+
+# Columns that show a contact point in its standard form, and the channel it belongs to.
+CONTACT_COLUMNS = {"email": "email", "phone": "phone", "mobile_phone": "phone"}
 
 _CHANNELS = ("email", "phone", "postal")
 _PURPOSES = ("commercial", "transactional")
@@ -115,6 +120,8 @@ class SyncSpec:
             None: as in the settings.
         privacy: Which rows leave when somebody withdraws or is erased.
         is_key_personal: The key is personal data: shown as a keyed hash only.
+        is_audience: Its rows are the members of an audience, who come and go: as many may leave at
+            once as may leave an audience's file.
     """
 
     name: str
@@ -135,6 +142,7 @@ class SyncSpec:
     give_up_after: int | None = None
     privacy: PrivacyRule | None = None
     is_key_personal: bool = False
+    is_audience: bool = False
 
     @property
     def key_column(self) -> str:
@@ -215,7 +223,7 @@ def list_syncs(manifest: Manifest) -> list[SyncSpec]:
         KlantbeeldError: A declaration is wrong.
     """
     found = [
-        _sync(name, node, meta["sync"])
+        _audience_sync(name, meta) if _is_audience(name) else _sync(name, node, meta["sync"])
         for name, node, meta in _models_with_meta(manifest)
         if "sync" in meta
     ]
@@ -223,7 +231,7 @@ def list_syncs(manifest: Manifest) -> list[SyncSpec]:
 
 
 def list_audiences(manifest: Manifest) -> list[AudienceSpec]:
-    """Every audience that the dbt project declares, by name.
+    """Every audience that the dbt project declares as a file, by name.
 
     Raises:
         KlantbeeldError: A declaration is wrong.
@@ -231,16 +239,17 @@ def list_audiences(manifest: Manifest) -> list[AudienceSpec]:
     found = [
         _audience(name, meta)
         for name, _, meta in _models_with_meta(manifest)
-        if name.startswith("seg_") and "destination" in meta
+        if _is_audience(name) and "destination" in meta and "sync" not in meta
     ]
     return sorted(found, key=lambda spec: spec.name)
 
 
 def find_sync(manifest: Manifest, name: str) -> SyncSpec:
-    """One sync by its model's name, with or without `sync_`."""
+    """One sync by its model's name with or without `sync_`, or by its audience's."""
     known = list_syncs(manifest)
     for spec in known:
-        if name in (spec.name, spec.name.removeprefix("sync_")):
+        short = spec.name.removeprefix("audience_" if spec.is_audience else "sync_")
+        if name in (spec.name, short):
             return spec
     raise KlantbeeldError(
         f"there is no sync {name!r} in the published version",
@@ -258,6 +267,10 @@ def find_audience(manifest: Manifest, name: str) -> AudienceSpec:
         f"there is no audience {name!r} in the published version",
         f"Known: {', '.join(spec.name for spec in known) or 'none'}.",
     )
+
+
+def _is_audience(name: str) -> bool:
+    return name.startswith("seg_")
 
 
 def _models_with_meta(manifest: Manifest) -> Iterator[tuple[str, Manifest, Manifest]]:
@@ -467,6 +480,48 @@ def _is_personal(node: Manifest, column: str) -> bool:
     about = (node.get("columns") or {}).get(column) or {}
     meta = (about.get("config") or {}).get("meta") or about.get("meta") or {}
     return bool(meta.get("pii"))
+
+
+def _audience_sync(name: str, meta: Manifest) -> SyncSpec:
+    """An audience whose members are written row by row: `meta.sync`, with what its `meta` says.
+
+    `sync` gives what a sync's does, less the destination and the privacy rule, which are the
+    audience's; the key is the column of its channel if it names no other::
+
+        sync: {entity: lists/L1, columns: {email: email, first_name: first_name}}
+
+    Who is no member any more is removed from the list, unless `on_leave` says otherwise.
+    """
+    audience = _audience(name, meta)
+    given = _Declaration(name, meta["sync"])
+    if audience.channel == "postal":
+        raise KlantbeeldError(
+            f"{name}: an audience for the post goes to a destination of files",
+            "Leave meta.sync out, or choose the channel email or phone.",
+        )
+    for entry in ("destination", "privacy"):
+        if given.get(entry) is not None:
+            raise given.refuse(entry, "is said by the audience itself", "Leave it out.")
+    columns = given.get("columns")
+    strangers = sorted(set(columns) - set(audience.columns)) if isinstance(columns, dict) else []
+    if strangers:
+        raise given.refuse("columns", f"names {', '.join(strangers)}, not among meta.columns")
+    shown = {
+        column: CONTACT_COLUMNS[column] for column in audience.columns if column in CONTACT_COLUMNS
+    }
+    spec = _sync(
+        name,
+        {"schema": "activation", "alias": f"audience_{audience.name}"},
+        {
+            "key": audience.channel,
+            "on_leave": "remove",
+            **meta["sync"],
+            "destination": audience.destination,
+            "privacy": {"contact_points": shown, "purpose": audience.purpose},
+        },
+    )
+    named = f"audience_{audience.name}"
+    return replace(spec, name=named, is_key_personal=True, is_audience=True)
 
 
 def _audience(name: str, meta: Manifest) -> AudienceSpec:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from klantbeeld.activation.guards import (
     reasons_to_hold,
     upstream_reasons,
 )
-from klantbeeld.activation.ledger import Ledger
+from klantbeeld.activation.ledger import Ledger, Outcome
 from klantbeeld.activation.operations import Maker
 from klantbeeld.activation.plans import PlanBook, SavedPlan, find_plan
 from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
@@ -162,6 +162,38 @@ def reconcile_sync(
         return sync.reconcile(connection, repair=repair, progress=progress)
 
 
+def settle_unknown(
+    name: str,
+    settings: Settings,
+    control: ControlPlane,
+    warehouse: Warehouse,
+    *,
+    arrived: bool,
+    keys: Collection[str] | None = None,
+) -> int:
+    """Say by hand what became of operations whose outcome is unknown and cannot be read back.
+
+    What arrived is acknowledged; what did not is wanted again, and sent by the next run.
+
+    Args:
+        name: The model's name.
+        settings: The home's settings.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+        arrived: Whether the destination has what was sent.
+        keys: Keys of the rows, as `klantbeeld sync rows` shows them; None: all that are unknown.
+
+    Returns:
+        How many operations were settled.
+
+    Raises:
+        KlantbeeldError: A key has no operation whose outcome is unknown.
+    """
+    sync = _Sync(name, settings, control, warehouse)
+    with sync.lock():
+        return sync.settle(arrived, keys)
+
+
 class _Sync:
     """A sync of the current version, with its memory."""
 
@@ -212,10 +244,12 @@ class _Sync:
             return Limit(*self.spec.limits.get(operation, (common.guard_rows, percent)))
 
         baseline = self.spec.baseline
+        leaving = common.export_shrink_percent if self.spec.is_audience else common.guard_percent
         return Limits(
             creates=limit("creates", common.guard_create_percent),
             updates=limit("updates", common.guard_update_percent),
-            deletes=limit("deletes", common.guard_percent),
+            deletes=limit("deletes", leaving),
+            upstream=limit("deletes", common.guard_percent),
             emptied=Limit(common.guard_rows, common.guard_emptied_percent),
             baseline=common.guard_baseline if baseline is None else baseline,
             days=common.guard_days,
@@ -287,7 +321,7 @@ class _Sync:
         )
         if plan.ordinary and not self.is_first:
             reasons += upstream_reasons(
-                self.ledger.rows_when_last_sent(), self.version.counts, limits.deletes
+                self.ledger.rows_when_last_sent(), self.version.counts, limits.upstream
             )
             reasons += emptied_reasons(
                 self.ledger.filled_when_last_sent(),
@@ -412,6 +446,24 @@ class _Sync:
     ) -> Reconciliation:
         home_key = self.settings.home_key()
         return Reconciliation(connection, self.spec, self.ledger, destination, home_key, progress)
+
+    def settle(self, arrived: bool, keys: Collection[str] | None) -> int:
+        """Settle unknown operations as a person says."""
+        unknown = {self.shown(one.key): one for one in self.ledger.open_operations()}
+        strangers = sorted(set(keys or ()) - set(unknown))
+        if strangers:
+            raise KlantbeeldError(
+                f"{self.spec.name}: no unknown outcome of {', '.join(strangers)}",
+                f"`klantbeeld sync rows {self.spec.name} --state unknown` lists them.",
+            )
+        chosen = [one for key, one in unknown.items() if keys is None or key in keys]
+        state = "acknowledged" if arrived else "superseded"
+        outcome = Outcome(state, f"{'arrived' if arrived else 'did not arrive'}, says a person")
+        self.ledger.settle(chosen, {one.op_id: outcome for one in chosen})
+        with self.control.begin() as transaction:
+            counts = {"rows": len(chosen), "arrived": arrived}
+            self.control.audit(transaction, "settle_sync", self.spec.name, **counts)
+        return len(chosen)
 
     # ---- sending -------------------------------------------------------------------------------
 

@@ -131,8 +131,8 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
         yield "Last sent (UTC)"
     files = {export.sync: export for export in report.exports}
     for sync in report.syncs:
-        if sync.sync.startswith(_AUDIENCE):
-            yield _export_line(sync, files.get(sync.sync))
+        if sync.sync in files:
+            yield _export_line(sync, files[sync.sync])
             continue
         counts = {
             "created": sync.creates,
@@ -156,9 +156,8 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
             yield f"    {sync.message}"
 
 
-def _export_line(sync: SyncStatus, file: ExportStatus | None) -> str:
+def _export_line(sync: SyncStatus, file: ExportStatus) -> str:
     name = sync.sync.removeprefix(_AUDIENCE)
     line = f"  {name:<34} {sync.status:<10}"
-    if file is not None:
-        line += f" {file.written_at:%Y-%m-%d %H:%M}: {file.rows:,} rows"
+    line += f" {file.written_at:%Y-%m-%d %H:%M}: {file.rows:,} rows"
     return line if sync.status in _GOOD or not sync.message else f"{line}\n    {sync.message}"

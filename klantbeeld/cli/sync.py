@@ -178,6 +178,29 @@ def conflicts(name: str, as_json: bool) -> None:
 
 @sync.command()
 @click.argument("name")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every row whose outcome is unknown.")
+@click.option(
+    "--arrived/--not-arrived", default=None, help="Whether the destination has what was sent."
+)
+def settle(name: str, keys: tuple[str, ...], everything: bool, arrived: bool | None) -> None:
+    """Say what became of rows of NAME whose outcome is unknown and cannot be read back.
+
+    For destinations that can only add: look there first. What arrived is acknowledged; what did not
+    is sent by the next run. `klantbeeld sync rows NAME --state unknown` lists the keys.
+    """
+    from klantbeeld.activation import settle_unknown
+
+    if arrived is None:
+        raise click.UsageError("Say --arrived or --not-arrived.")
+    if bool(keys) == everything:
+        raise click.UsageError("Name the keys of the rows, or say --all.")
+    settled = settle_unknown(name, *_home(), arrived=arrived, keys=None if everything else keys)
+    click.echo(f"{name}: {settled:,} rows settled; the next run goes on from there")
+
+
+@sync.command()
+@click.argument("name")
 def approve(name: str) -> None:
     """Approve what is held of NAME (sync_... or audience_...).
 

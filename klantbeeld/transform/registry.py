@@ -143,9 +143,10 @@ def _audience_exposures(folder: Path) -> Iterator[dict[str, Any]]:
         # A segment says these in its own `config(meta={...})`, each a literal.
         meta = dict(re.findall(r"'(owner|destination)':\s*'([^']*)'", text))
         audience = path.stem.removeprefix("seg_")
+        how = "row by row" if re.search(r"'sync':\s*\{", text) else "as a file"
         yield _exposure(
             f"audience_{audience}",
-            f"The audience `{audience}`, sent to `{meta.get('destination', '?')}` as a file.",
+            f"The audience `{audience}`, sent to `{meta.get('destination', '?')}` {how}.",
             meta.get("owner"),
             path.stem,
         )

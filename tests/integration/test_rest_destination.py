@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -13,7 +14,8 @@ import pytest
 
 from klantbeeld.activation.destinations import InspectableDestination
 from klantbeeld.activation.destinations.rest import Rest
-from klantbeeld.errors import KlantbeeldError, SettingsError
+from klantbeeld.cli import main
+from klantbeeld.errors import ExitCode, KlantbeeldError, SettingsError
 from klantbeeld.http import AuthenticationFailed, HttpError, StatusError
 from tests.fixtures import destinations as fixture
 from tests.fixtures.destinations import (
@@ -386,6 +388,60 @@ def test_an_api_that_can_only_add_gets_no_double_and_every_doubt_is_listed(
         lost = {"c0", "c1", "c2", "c3", "c4", "c5"} - {row["external_id"] for row in taken}
         assert lost <= doubtful
         assert doubtful == {"c1", "c2", "c3"}
+
+
+def test_a_person_settles_what_cannot_be_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken: list[str] = []
+
+    def application(asked: Asked) -> Told:
+        taken.append(asked.json["external_id"])
+        return Told(201)
+
+    service = Service(application)
+    create = {"create": {"method": "POST", "path": "events", "body": "{row}"}}
+    world = RowsWorld(tmp_path / "home", section(service, create))
+    service.damages = [None, fixture.error_after, fixture.error_before, fixture.error_after]
+    world.publish(rows(4), COLUMNS, mode="append", on_leave="nothing")
+    assert (world.sync().status, taken) == ("degraded", ["c0", "c1", "c3"])
+    monkeypatch.setattr("klantbeeld.cli.sync._home", lambda: world.place)
+
+    def settle(*arguments: str, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["sync", "settle", fixture.SYNC, *arguments])
+        told = capsys.readouterr()
+        assert ended.value.code == code, told
+        return told.out + told.err
+
+    settle("c2", code=ExitCode.USAGE)
+    settle("--arrived", code=ExitCode.USAGE)
+    assert "no unknown outcome of c0" in settle("c0", "c2", "--arrived", code=ExitCode.FAILED)
+    assert "1 rows settled" in settle("c2", "--not-arrived")
+    assert "2 rows settled" in settle("--all", "--arrived")
+    assert (world.sync().status, taken) == ("synced", ["c0", "c1", "c3", "c2"])
+    assert world.sync().status == "unchanged"
+    world.close()
+    service.close()
+
+
+def test_a_row_that_arrives_late_is_waited_for_and_not_sent_twice(tmp_path: Path) -> None:
+    members = Members()
+
+    def late(application: fixture.Application, asked: Asked) -> None:
+        """Taken up after the sender gave up waiting."""
+        time.sleep(0.45)
+        application(asked)
+
+    service = Service(members)
+    world = RowsWorld(tmp_path / "home", section(service, FIND_THEN_CREATE), quiet_seconds=0.5)
+    service.damages = [late]
+    world.publish(rows(2), COLUMNS)
+    report = world.sync()
+    world.close()
+    service.close()
+    assert (report.status, report.acknowledged) == ("synced", 2)
+    assert len(service.writes()) == 2
 
 
 def test_rows_that_change_need_an_update_request(tmp_path: Path) -> None:

@@ -115,9 +115,10 @@ def comparable_text(value: Any) -> str | None:
 def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]:
     """Send operations one by one.
 
-    A row whose request has no answer is left out, and the next one is tried, three times in a row
-    at most. When the system takes nothing at all (refused login, 429, unreachable), the rows that
-    are left were certainly not sent: they are pending.
+    A row whose request has no usable answer is left out, or unknown if there was none at all, and
+    the next one is tried, three times in a row at most. When the system takes nothing at all
+    (refused login, 429, unreachable), the rows that are left were certainly not sent: they are
+    pending.
 
     Raises:
         HttpError: Nothing of it was taken.
@@ -132,6 +133,7 @@ def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]
                 if place == 0:
                     raise
                 return outcomes | _not_sent(operations[place:])
+            outcomes |= unanswered([operation], error)
             outcome = None
         if outcome is not None:
             outcomes[operation.op_id] = outcome
@@ -151,7 +153,7 @@ def send_groups(
     """Send operations in groups, for systems with a request of its own for each kind of operation.
 
     When a later group fails, what the earlier ones learnt is kept: its rows are pending if it was
-    certainly not taken, and left out if that is not known; those after it are pending.
+    certainly not taken, and `unanswered` if that is not known; those after it are pending.
 
     Raises:
         HttpError: The first group failed as a whole.
@@ -167,9 +169,20 @@ def send_groups(
             later = [operation for rest in waiting[place + 1 :] for operation in rest]
             refused = isinstance(error, StatusError) and error.status in _REFUSED_WHOLE
             if refused or was_not_taken(error):
-                later = [*group, *later]
-            return outcomes | _not_sent(later)
+                return outcomes | _not_sent([*group, *later])
+            return outcomes | unanswered(group, error) | _not_sent(later)
     return outcomes
+
+
+def unanswered(operations: Iterable[Operation], error: HttpError) -> dict[str, Outcome]:
+    """What is known of operations whose request ended in an error that proves nothing.
+
+    Nothing; but without any answer, the system may be at work on them still.
+    """
+    if not isinstance(error, TransportError):
+        return {}
+    silence = Outcome("unknown", "no answer", is_silent=True)
+    return {operation.op_id: silence for operation in operations}
 
 
 def _not_sent(operations: Iterable[Operation]) -> dict[str, Outcome]:

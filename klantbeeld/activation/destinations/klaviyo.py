@@ -37,6 +37,7 @@ from klantbeeld.activation.destinations.answers import (
     send_each,
     send_groups,
     told_reason,
+    unanswered,
     was_not_taken,
 )
 from klantbeeld.activation.ledger import Operation, Outcome
@@ -152,18 +153,23 @@ class Klaviyo:
             return self._take_off(operations)
         ids: dict[str, str] = {}
         outcomes = send_each(operations, partial(self._send, ids))
-        added = [op_id for op_id, outcome in outcomes.items() if outcome.state == "acknowledged"]
+        added = [
+            operation
+            for operation in operations
+            if operation.op_id in outcomes and outcomes[operation.op_id].state == "acknowledged"
+        ]
         if self._list is None or not added:
             return outcomes
         try:
-            self._change_list("POST", [ids[op_id] for op_id in added])
+            self._change_list("POST", [ids[operation.op_id] for operation in added])
         except HttpError as error:
             # The profiles are there, the list has not changed or may not have.
-            for op_id in added:
-                if was_not_taken(error):
-                    outcomes[op_id] = Outcome("pending", "not put on the list")
-                else:
-                    del outcomes[op_id]
+            for operation in added:
+                del outcomes[operation.op_id]
+            if not was_not_taken(error):
+                return outcomes | unanswered(added, error)
+            lost = Outcome("pending", "not put on the list")
+            outcomes |= {operation.op_id: lost for operation in added}
         return outcomes
 
     def _take_off(self, operations: Sequence[Operation]) -> dict[str, Outcome]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from klantbeeld.activation import list_audiences, list_syncs
-from klantbeeld.activation.specs import find_audience, find_sync
+from klantbeeld.activation.specs import PrivacyRule, find_audience, find_sync
 from klantbeeld.errors import KlantbeeldError
 
 SYNC: dict[str, Any] = {
@@ -118,6 +118,39 @@ def test_an_audience_is_read_from_its_segments_meta() -> None:
 def test_a_wrong_audience_is_named(change: dict[str, Any], problem: str) -> None:
     with pytest.raises(KlantbeeldError, match=problem):
         list_audiences(manifest("seg_early_birds", {**AUDIENCE, **change}))
+
+
+ROW_BY_ROW: dict[str, Any] = {"entity": "lists/L1", "columns": {"email": "email"}}
+
+
+def test_an_audience_can_be_a_sync_of_its_members() -> None:
+    whole = manifest("seg_early_birds", {**AUDIENCE, "sync": ROW_BY_ROW})
+    (spec,) = list_syncs(whole)
+    assert list_audiences(whole) == []
+    assert (spec.name, spec.relation) == ("audience_early_birds", "activation.audience_early_birds")
+    assert (spec.destination, spec.key, spec.on_leave) == ("newsletter", "email", "remove")
+    assert spec.privacy == PrivacyRule({"email": "email"}, "commercial")
+    assert spec.is_key_personal
+    assert find_sync(whole, "early_birds") == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "sync", "problem"),
+    [
+        ({"channel": "postal"}, {}, "seg_early_birds: an audience for the post goes to"),
+        ({}, {"columns": {"email": "email", "city": "city"}}, "names city, not among meta.columns"),
+        ({}, {"destination": "crm"}, "destination is said by the audience itself"),
+        ({}, {"privacy": {"record": "crm:contact"}}, "privacy is said by the audience itself"),
+        ({}, {"columns": ["email"]}, "columns must be a mapping"),
+        ({}, {"entity": ""}, "lacks entity"),
+    ],
+)
+def test_a_wrong_sync_of_an_audience_is_named(
+    change: dict[str, Any], sync: dict[str, Any], problem: str
+) -> None:
+    meta = {**AUDIENCE, "sync": {**ROW_BY_ROW, **sync}, **change}
+    with pytest.raises(KlantbeeldError, match=problem):
+        list_syncs(manifest("seg_early_birds", meta))
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
