@@ -2,19 +2,20 @@
 
     python -m benchmarks.sync_plan [--rows 1000000]
 
-Prints CPU seconds (user and system) and peak memory of planning with 1 % of the rows changed, and
-of a run with nothing to do, also as a ratio to reading the ledger, which both have to do.
+Prints CPU seconds (user and system) and peak memory of a first plan, of reading the rows that it
+sends, of a run with nothing to do and of planning with 1 % of the rows changed, also as a ratio to
+reading the ledger, which all of them have to do. Each is a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import duckdb
 
@@ -25,85 +26,129 @@ from klantbeeld.clock import Clock
 from klantbeeld.control import open_control
 from klantbeeld.settings import load_settings
 
-_COLUMNS = 18
-T = TypeVar("T")
+NAMES = [f"c{n}" for n in range(18)]
+SPEC = SyncSpec(
+    name="sync_x__rows",
+    relation="rows",
+    destination="x",
+    entity="rows",
+    key="id",
+    columns={"id": "x_id", **{name: f"x_{name}" for name in NAMES}},
+    mode="mirror",
+    on_leave="delete",
+    privacy=PrivacyRule({"c0": "email"}, record="crm:contact"),
+)
+STEPS = {
+    "first": "first, everything to be made",
+    "rows": "reading its rows, with digests",
+    "ledger": "reading the ledger",
+    "idle": "nothing to do",
+    "changed": "1 % changed",
+}
 
 
-def main() -> None:
-    """Build a model and its ledger, then plan."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
-    names = [f"c{n}" for n in range(_COLUMNS)]
-    spec = SyncSpec(
-        name="sync_x__rows",
-        relation="rows",
-        destination="x",
-        entity="rows",
-        key="id",
-        columns={"id": "x_id", **{name: f"x_{name}" for name in names}},
-        mode="mirror",
-        on_leave="delete",
-        privacy=PrivacyRule({"c0": "email"}, record="crm:contact"),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(home=Path(folder), environment="benchmark")
-        control = open_control(settings)
-        ledger = Ledger(control, spec.name, Clock(settings))
-        connection = duckdb.connect(config={"threads": "2", "memory_limit": "4GB"})
-        values = ", ".join(f"'value ' || (n * {p + 7} % 99991) as {c}" for p, c in enumerate(names))
+def make_model(file: Path, rows: int) -> None:
+    """Write the model."""
+    values = ", ".join(f"'value ' || (n * {p + 7} % 99991) as {c}" for p, c in enumerate(NAMES))
+    with duckdb.connect(str(file)) as connection:
         connection.execute(
             f"create table rows as select uuid()::varchar as id, {values}"
             f" from range({rows}) as t(n)"
         )
 
-        def plan() -> planning.Plan:
-            return planning.make_plan(
-                connection, spec, ledger, home_key=settings.home_key(), epoch="0"
-            )
 
-        first, seconds = _measured(plan)
-        print(f"first plan, {first.creates:,} creates: {seconds:.1f} CPU-s")
-        result = connection.execute(
-            "select destination_key, row_digest, column_digests from _sync_plan"
-        )
+def change_model(file: Path) -> None:
+    """Change one row in a hundred."""
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("update rows set c3 = 'changed' where hash(id) % 100 = 0")
+
+
+def step(folder: Path, name: str) -> None:
+    """One measured step, in the process that was started for it; prints its CPU seconds and MB."""
+    settings = load_settings(home=folder / "home", environment="benchmark")
+    control = open_control(settings)
+    ledger = Ledger(control, SPEC.name, Clock(settings))
+    home_key = settings.home_key()
+    limits = {"threads": "2", "memory_limit": settings.warehouse.memory_limit}
+    connection = duckdb.connect(str(folder / "model.duckdb"), read_only=True, config=limits)
+    before = time.process_time()
+    if name == "ledger":
+        ledger.acknowledged()
+    else:
+        planning.make_plan(connection, SPEC, ledger, home_key=home_key, epoch="0")
+    if name == "rows":
+        before = time.process_time()
+        for _ in planning.planned_rows(connection, SPEC, home_key, 1_000):
+            pass
+    seconds = time.process_time() - before
+    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def accept_everything(folder: Path) -> None:
+    """Plan, and let the ledger say that all of it was accepted."""
+    settings = load_settings(home=folder / "home", environment="benchmark")
+    control = open_control(settings)
+    ledger = Ledger(control, SPEC.name, Clock(settings))
+    home_key = settings.home_key()
+    with duckdb.connect(str(folder / "model.duckdb"), read_only=True) as connection:
+        planning.make_plan(connection, SPEC, ledger, home_key=home_key, epoch="0")
         ledger.relearn(
             (
                 [
                     {
-                        "destination_key": key,
-                        "row_digest": digest,
-                        "column_digests": digests,
-                        "op_id": "",
+                        "destination_key": row.key,
+                        "row_digest": row.row_digest,
+                        "column_digests": row.column_digests,
+                        "op_id": row.op_id,
                         "written_digests": "",
-                        "subjects": "",
+                        "subjects": row.subjects,
                         "is_created": True,
                     }
-                    for key, digest, digests in block
+                    for row in batch
                 ]
-                for block in iter(lambda: result.fetchmany(10_000), [])
+                for batch in planning.planned_rows(connection, SPEC, home_key, 10_000)
             ),
             [],
         )
-        _, reading = _measured(ledger.acknowledged)
-        print(f"reading the ledger: {reading:.1f} CPU-s")
-        nothing, seconds = _measured(plan)
-        assert nothing.operations == 0
-        print(f"nothing to do: {seconds:.1f} CPU-s ({seconds / reading:.1f} x reading)")
-        connection.execute("update rows set c3 = 'changed' where hash(id) % 100 = 0")
-        changed, seconds = _measured(plan)
-        print(
-            f"1 % changed, {changed.updates:,} updates: {seconds:.1f} CPU-s"
-            f" ({seconds / reading:.1f} x reading)"
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory: {peak:,.0f} MB")
+    control.close()
 
 
-def _measured(work: Callable[[], T]) -> tuple[T, float]:
-    before = time.process_time()
-    result = work()
-    return result, time.process_time() - before
+def measured(folder: Path, name: str) -> tuple[float, float]:
+    """Run a step in a process of its own; returns its CPU seconds and peak MB."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sync_plan", "--folder", folder, "--step", name],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seconds, memory = done.stdout.split()
+    return float(seconds), float(memory)
+
+
+def main() -> None:
+    """Build a model and its ledger, plan, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        step(arguments.folder, arguments.step)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = folder / "model.duckdb"
+        make_model(model, arguments.rows)
+        figures = {name: measured(folder, name) for name in ("first", "rows")}
+        accept_everything(folder)
+        figures |= {name: measured(folder, name) for name in ("ledger", "idle")}
+        change_model(model)
+        figures["changed"] = measured(folder, "changed")
+    print("| plan | CPU s | of reading the ledger | MB |\n|---|---:|---:|---:|")
+    for name, words in STEPS.items():
+        seconds, memory = figures[name]
+        ratio = seconds / figures["ledger"][0]
+        print(f"| {words} | {seconds:.1f} | {ratio:.1f} x | {memory:,.0f} |")
 
 
 if __name__ == "__main__":

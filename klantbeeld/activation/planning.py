@@ -9,9 +9,10 @@ is `delivery`, remembering is `ledger`.
 
 Values are compared as keyed digests, since the ledger keeps no values. One digest per row finds
 the rows that differ; the digests per column are computed for those alone (1,000,000 rows of 19
-columns: 6 CPU-s for rows, 42 if columns were computed for all). A column's digest depends on the
-row's key as well: equal towns of two people are not equal in the ledger, so their spread cannot
-be read from it.
+columns: 6 CPU-s for rows, 42 if columns were computed for all): of updates when they are compared,
+of creates, which there is nothing to compare with, when they are sent. Both go by parts, since the
+digests of a row are larger than the row. A column's digest depends on the row's key as well: equal
+towns of two people are not equal in the ledger, so their spread cannot be read from it.
 
 A plan has rows of two lanes. The *ordinary* lane is the difference, and what the guards look at.
 The *privacy* lane takes away the rows of people who withdrew or were erased, first and always. What
@@ -38,6 +39,8 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash_sql, record_id_sql
 
 LEAVING = ("delete", "clear", "remove")
+# Rows whose columns and digests are in memory at once.
+_PART = 100_000
 
 
 class Acknowledged(Protocol):
@@ -190,12 +193,8 @@ def make_plan(
     load(connection, "_sync_deleted", ledger.deleted())
     load(connection, "_sync_aside", ledger.set_aside(give_up_after))
     _find_changed(connection, spec, may_leave=may_leave)
-    make_digests(connection, spec, home_key, "select destination_key from _sync_changed")
-    updated = connection.execute(
-        "select destination_key from _sync_changed where operation = 'update'"
-    ).fetchall()
-    load(connection, "_sync_known", ledger.column_digests(key for (key,) in updated))
-    _find_columns(connection, spec, home_key, epoch)
+    _find_columns(connection, spec, ledger, home_key)
+    _name_operations(connection, spec, home_key, epoch)
     _take_away_refused(connection, spec, ledger, home_key, epoch, refused)
     connection.execute(
         """
@@ -208,6 +207,8 @@ def make_plan(
         order by position
         """
     )
+    for name in ("changed", "columns", "unordered"):
+        connection.execute(f"drop table _sync_{name}")
     return counts(connection)
 
 
@@ -309,54 +310,73 @@ def _find_changed(
 
 
 def _find_columns(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, ledger: Acknowledged, home_key: bytes
+) -> None:
+    """Which columns of each update differ from what was acknowledged, in `_sync_columns`."""
+    names = list(spec.value_columns.values())
+    digests = "_sync_digests.digests"
+    if any(spec.rule(name).may_be_absent for name in names):
+        # What a row has no say about stays in the ledger as it was last written.
+        tags = _list(column_tag(name) for name in names)
+        kept = f"[chunk for chunk in known.digests if starts_with(chunk, ({tags})[place])][1]"
+        digests = f"[coalesce({digests}[place], {kept}) for place in range(1, {len(names) + 1})]"
+    differs = "digest is not null and not list_contains(coalesce(known.digests, []), digest)"
+    connection.execute(
+        "create or replace temp table _sync_columns"
+        " (destination_key varchar, subjects varchar, column_digests varchar, columns varchar[])"
+    )
+    updates = "select destination_key from _sync_changed where operation = 'update'"
+    (updated,) = _row(connection, f"select count(*) from ({updates})")
+    parts = -(-updated // _PART)
+    for part in range(parts):
+        keys = f"{updates} and hash(destination_key) % {parts} = {part}"
+        make_digests(connection, spec, home_key, keys)
+        found = connection.execute(keys).fetchall()
+        load(connection, "_sync_known", ledger.column_digests(key for (key,) in found))
+        connection.execute(
+            f"""
+            insert into _sync_columns
+            with known as (
+                select
+                    destination_key,
+                    [
+                        substr(column_digests, 1 + {CHUNK} * place, {CHUNK})
+                        for place in range(length(column_digests) // {CHUNK})
+                    ] as digests
+                from _sync_known
+            )
+            select
+                destination_key,
+                _sync_digests.subjects,
+                coalesce(array_to_string({digests}, ''), ''),
+                list_where({_list(names)}, [{differs} for digest in _sync_digests.digests])
+            from _sync_digests
+            left join known using (destination_key)
+            """
+        )
+
+
+def _name_operations(
     connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes, epoch: str
 ) -> None:
-    """Which columns of each changed row differ, and what is to become of the row."""
-    names = list(spec.value_columns.values())
-    tags = [column_tag(name) for name in names]
-    owned = _list(name for name in names if spec.rule(name).owner == "ours")
-    # What a row has no say about stays in the ledger as it was last written.
-    kept = "null"
-    if any(spec.rule(name).may_be_absent for name in names):
-        kept = (
-            f"[chunk for chunk in known.digests if starts_with(chunk, ({_list(tags)})[place])][1]"
-        )
-    places = f"range(1, {len(names) + 1})"
+    """Give each changed row the id of its operation, and say what is to become of it."""
+    owned = _list(name for name in spec.value_columns.values() if spec.rule(name).owner == "ours")
     connection.execute(
         f"""
         create or replace temp table _sync_unordered as
-        with known as (
+        with named as (
             select
-                destination_key,
-                [
-                    substr(column_digests, 1 + {CHUNK} * place, {CHUNK})
-                    for place in range(length(column_digests) // {CHUNK})
-                ] as digests
-            from _sync_known
-        ),
-        compared as (
-            select
+                {_op_id(spec, home_key, epoch)} as op_id,
                 _sync_changed.*,
-                coalesce(_sync_digests.subjects, '') as subjects,
-                coalesce(array_to_string([
-                    coalesce(_sync_digests.digests[place], {kept}, '') for place in {places}
-                ], ''), '') as column_digests,
+                coalesce(_sync_columns.subjects, '') as subjects,
+                coalesce(_sync_columns.column_digests, '') as column_digests,
                 case
-                    when operation in ('create', 'update') then [
-                        ({_list(names)})[place] for place in {places}
-                        if _sync_digests.digests[place] is not null and not list_contains(
-                            coalesce(known.digests, []), _sync_digests.digests[place]
-                        )
-                    ]
+                    when operation = 'update' then _sync_columns.columns
                     when operation = 'clear' then {owned}
                     else []
                 end as columns
             from _sync_changed
-            left join _sync_digests using (destination_key)
-            left join known using (destination_key)
-        ),
-        named as (
-            select {_op_id(spec, home_key, epoch)} as op_id, * from compared
+            left join _sync_columns using (destination_key)
         )
         select
             named.*,
@@ -555,37 +575,73 @@ def restamps(
 
 
 def planned_rows(
-    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, size: int, *, whole: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    spec: SyncSpec,
+    home_key: bytes,
+    size: int,
+    *,
+    whole: bool = False,
 ) -> Iterator[list[PlannedRow]]:
     """The rows of the plan with their values, in batches: privacy first, deletes, then by key.
 
     Deletes go first: a row that gives up a unique value does so before another takes it. With
     `whole`, an update has the values of all columns and not only of those that changed.
     """
+    names = list(spec.value_columns.values())
+    # A join per batch would read the whole model for every 200 rows, one join keep it in memory.
+    part = size * max(1, _PART // size)
+    last = _last_position(connection)
+    for start in range(0, last, part):
+        stop = min(start + part, last)
+        _load_values(connection, spec, home_key, start, stop)
+        for block in _blocks(
+            connection,
+            "select * exclude (position) from _sync_rows"
+            " where position > $start and position <= $stop order by position",
+            size,
+            range(start, stop, size),
+        ):
+            yield [_planned_row(row, names, whole) for row in block]
+
+
+def _load_values(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes, start: int, stop: int
+) -> None:
+    """Leave the operations of a part of the plan in `_sync_rows`, with values and digests."""
+    part = f"fate = 'send' and position > {start} and position <= {stop}"
     columns = list(spec.value_columns)
-    # Joined once: a join per batch would read the whole model for every 200 rows.
+    names = [spec.columns[column] for column in columns]
+    make_digests(
+        connection,
+        spec,
+        home_key,
+        f"select destination_key from _sync_plan where {part} and operation = 'create'",
+    )
     connection.execute(
         f"""
         create or replace temp table _sync_rows as
+        with sent as (
+            select * from _sync_plan where {part}
+        ),
+        described as (
+            select
+                position, op_id, sent.destination_key, operation, row_digest,
+                if(operation = 'create', coalesce(array_to_string(digests, ''), ''), column_digests)
+                    as column_digests,
+                if(operation = 'create',
+                    list_where({_list(names)}, [digest is not null for digest in digests]), columns)
+                    as columns,
+                if(operation = 'create', _sync_digests.subjects, sent.subjects) as subjects
+            from sent
+            left join _sync_digests using (destination_key)
+        )
         select
-            plan.position, plan.op_id, plan.destination_key, plan.operation, plan.row_digest,
-            plan.column_digests, plan.columns, plan.subjects,
-            {_updated_at(spec)}{_selected(connection, spec, columns)}
-        from _sync_plan as plan
+            described.*, {_updated_at(spec)}{_selected(connection, spec, columns)}
+        from described
         left join {spec.relation} as model
-            on {key_sql(spec, "model.")} = plan.destination_key
-        where plan.fate = 'send'
-        order by plan.position
+            on {key_sql(spec, "model.")} = described.destination_key
         """
     )
-    names = list(spec.value_columns.values())
-    for block in _blocks(
-        connection,
-        "select * exclude (position) from _sync_rows"
-        " where position > $start and position <= $stop order by position",
-        size,
-    ):
-        yield [_planned_row(row, names, whole) for row in block]
 
 
 def whole_rows(
@@ -640,9 +696,15 @@ def _selected(connection: duckdb.DuckDBPyConnection, spec: SyncSpec, columns: li
     return selected
 
 
-def _blocks(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Iterator[list[Any]]:
+def _last_position(connection: duckdb.DuckDBPyConnection) -> int:
     (last,) = _row(connection, "select coalesce(max(position), 0) from _sync_plan")
-    for start in range(0, last, size):
+    return int(last)
+
+
+def _blocks(
+    connection: duckdb.DuckDBPyConnection, sql: str, size: int, starts: range | None = None
+) -> Iterator[list[Any]]:
+    for start in starts or range(0, _last_position(connection), size):
         parameters = {"start": start, "stop": start + size}
         if block := connection.execute(sql, parameters).fetchall():
             yield block

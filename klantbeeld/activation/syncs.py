@@ -598,7 +598,9 @@ class _SyncRun:
             )
             failpoint("sync.after_plan")
             whole = destination.wants_whole_rows
-            delivery.send(planning.planned_rows(connection, spec, size, whole=whole))
+            home_key = sync.settings.home_key()
+            rows = planning.planned_rows(connection, spec, home_key, size, whole=whole)
+            delivery.send(rows)
             if not is_held:
                 sync.plans.close()
                 self._finish("synced")

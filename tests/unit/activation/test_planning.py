@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,14 @@ SPEC = SyncSpec(
     on_leave="delete",
 )
 Rows = dict[str, tuple[str | None, str | None, int | None]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_parts() -> Iterator[None]:
+    """What is done by parts of many rows comes out whole, so parts of two will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "_PART", 2)
+        yield
 
 
 class Remembered:
@@ -99,7 +107,7 @@ def plan(
 ) -> tuple[planning.Plan, list[planning.PlannedRow]]:
     with connect(rows) as connection:
         made = planning.make_plan(connection, spec, ledger, home_key=HOME_KEY, epoch="0")
-        batches = list(planning.planned_rows(connection, spec, 2))
+        batches = list(planning.planned_rows(connection, spec, HOME_KEY, 2))
         assert all(len(batch) <= 2 for batch in batches)
         return made, [row for batch in batches for row in batch]
 
@@ -177,9 +185,10 @@ def test_a_new_key_of_the_home_changes_every_digest() -> None:
     wanted: Rows = {"k": ("Ede", None, 1)}
     with connect(wanted) as connection:
         planning.make_plan(connection, SPEC, Remembered(), home_key=b"x" * 32, epoch="0")
-        (other,) = next(planning.planned_rows(connection, SPEC, 10))
+        (other,) = next(planning.planned_rows(connection, SPEC, b"x" * 32, 10))
     (row,) = plan(wanted, Remembered())[1]
     assert (row.row_digest, row.op_id) != (other.row_digest, other.op_id)
+    assert row.column_digests[planning.TAG_LENGTH :] != other.column_digests[planning.TAG_LENGTH :]
 
 
 def test_a_restored_home_gives_its_operations_other_ids() -> None:
@@ -187,7 +196,7 @@ def test_a_restored_home_gives_its_operations_other_ids() -> None:
         ids = []
         for epoch in ("0", "1"):
             planning.make_plan(connection, SPEC, Remembered(), home_key=HOME_KEY, epoch=epoch)
-            ids.append(next(planning.planned_rows(connection, SPEC, 10))[0].op_id)
+            ids.append(next(planning.planned_rows(connection, SPEC, HOME_KEY, 10))[0].op_id)
     assert ids[0] != ids[1]
 
 
@@ -264,7 +273,7 @@ def test_who_withdrew_leaves_first_and_the_plan_stays_the_same_plan() -> None:
     wanted: Rows = {"k1": ("ann@x.test", None, 1), "k2": ("bob@x.test", None, 1)}
     with connect(wanted) as connection:
         made = planning.make_plan(connection, spec, ledger, home_key=HOME_KEY, epoch="0")
-        (batch,) = planning.planned_rows(connection, spec, 10)
+        (batch,) = planning.planned_rows(connection, spec, HOME_KEY, 10)
     ledger.take(batch)
     ledger.about = {row.key: row.subjects for row in batch}
     gone = keyed_hash("ann@x.test", HOME_KEY)
@@ -278,7 +287,9 @@ def test_who_withdrew_leaves_first_and_the_plan_stays_the_same_plan() -> None:
                 refused="_no" if refused else None,
             )  # fmt: skip
             planning.hold(connection)
-            return made, [row for b in planning.planned_rows(connection, spec, 10) for row in b]
+            return made, [
+                row for b in planning.planned_rows(connection, spec, HOME_KEY, 10) for row in b
+            ]
 
     changed: Rows = {"k1": ("ann@x.test", "new", 1), "k2": ("bob@x.test", "new", 1)}
     before, _ = again(changed, refused=False)
