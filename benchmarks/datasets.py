@@ -17,8 +17,8 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from benchmarks.populations import Noise, registry, retail
-from klantbeeld.identity.preparation import COLUMNS
+from benchmarks.countries import BRITAIN, DENMARK, GERMANY, NETHERLANDS, Country
+from benchmarks.populations import Noise, linkage_records, registry, retail
 
 _NAME: Final = "nullif(trim(regexp_replace(strip_accents(lower({})), '[^a-z ]', '', 'g')), '')"
 
@@ -45,29 +45,7 @@ class Dataset:
 
     def linkage_records(self) -> pa.Table:
         """As `intermediate.int_linkage_records` has them; what a set lacks is null."""
-        renamed = {
-            "first_name": "first_name_std",
-            "initials": "initials_std",
-            "surname": "last_name_std",
-            "maiden_name": "maiden_name_std",
-            "email": "email_std",
-            "phone": "phone_std",
-            "mobile": "mobile_phone_std",
-            "street": "street_std",
-            "house_number": "house_number_std",
-            "postal_code": "postal_code_std",
-            "city": "city_std",
-        }
-        have = {renamed.get(name, name): name for name in self.records.column_names}
-        records = self.records  # noqa: F841 - read by DuckDB
-        shaped = ", ".join(
-            f"cast({have.get(name, 'null')} as {'date' if name == 'birth_date' else 'varchar'}) "
-            f"as {name}"
-            for name in COLUMNS
-        )
-        with duckdb.connect() as con:
-            con.register("records", self.records)
-            return con.execute(f"select {shaped} from records order by record_id").to_arrow_table()
+        return linkage_records(self.records)
 
     def plain_records(self) -> pa.Table:
         """With one column of phone numbers, as a user of plain Splink would have."""
@@ -80,10 +58,15 @@ class Dataset:
             ).to_arrow_table()
 
 
-def _retail(records: int, noise: Noise | None = None, without: str = "") -> Callable[..., Dataset]:
+def _retail(
+    records: int,
+    noise: Noise | None = None,
+    without: str = "",
+    country: Country = NETHERLANDS,
+) -> Callable[..., Dataset]:
     def make(name: str, _: Path | None, size: int | None) -> Dataset:
-        table = retail(round((size or records) / 2.213), 7, noise)
-        return Dataset(name, table.drop_columns(without.split()))
+        table = retail(round((size or records) / 2.213), 7, noise, country)
+        return Dataset(name, table.drop_columns(without.split()), country is BRITAIN)
 
     return make
 
@@ -159,11 +142,21 @@ def _german(name: str, folder: Path | None, size: int | None) -> Dataset | None:
     return _file("RLdata10000.tsv", query)(name, folder, size)
 
 
+_NO_REACH: Final = (
+    "email phone mobile street house_number postal_code city initials maiden_name gender"
+)
 DATASETS: Final[dict[str, Callable[[str, Path | None, int | None], Dataset | None]]] = {
     "retail": _retail(100_000),
     "retail_doubled_errors": _retail(100_000, Noise(scale=2.0)),
     "retail_without_contacts": _retail(20_000, without="email phone mobile"),
     "retail_without_birth_dates": _retail(20_000, without="birth_date"),
+    "retail_names_and_addresses": _retail(
+        20_000, without="email phone mobile birth_date initials maiden_name gender"
+    ),
+    "retail_names_and_birth_dates": _retail(20_000, Noise(no_birth_date=0.1), without=_NO_REACH),
+    "retail_german": _retail(20_000, country=GERMANY),
+    "retail_danish": _retail(20_000, country=DENMARK),
+    "retail_british": _retail(20_000, country=BRITAIN),
     "registry": _registry,
     "historical_50k": _file("historical_50k/historical_50k.parquet", _HISTORICAL, is_british=True),
     "fake_1000": _file("fake_1000/fake_1000.parquet", _FAKE),

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.populations import Noise
 from klantbeeld import identity
 from klantbeeld.identity.stage import How
 from tests.fixtures.linkage_build import make_build
-from tests.populations import Noise
 
 SEED = 23
 

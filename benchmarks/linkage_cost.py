@@ -22,11 +22,11 @@ from typing import Any, Final
 
 import duckdb
 
+from benchmarks.populations import population
 from klantbeeld import identity
 from klantbeeld.control import open_control
 from klantbeeld.identity.evaluation import evaluate_clusters
 from klantbeeld.settings import load_settings
-from tests.populations import population
 
 SEED: Final = 7
 RECORDS_PER_PERSON: Final = 2.2

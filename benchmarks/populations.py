@@ -1,6 +1,7 @@
-"""Invented people with a known truth, for measuring linkage: `retail` and `registry`.
+"""Invented people with a known truth, for measuring and testing linkage: `retail` and `registry`.
 
-Here: two populations, each drawn from a seed in NumPy and Arrow without a loop over records.
+Here: two populations, each drawn from a seed in NumPy and Arrow without a loop over records, and
+either in the shape of `intermediate.int_linkage_records` (`linkage_records`, `population`).
 
 * `retail`: what four systems of a Dutch retailer hold. 2.2 records a person; households that share
   surname, address, landline and sometimes e-mail; 1.5 % twins, fathers and sons of one name; 15 %
@@ -13,14 +14,16 @@ Not here: the demo's world (`demo.people`), whose systems have clerks, orders an
 """
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.countries import NETHERLANDS, Country
 from demo import names
+from klantbeeld.identity.preparation import COLUMNS
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -31,6 +34,7 @@ DEFAULT_DATES: Final = np.array(["1970-01-01", "1900-01-01"], dtype="datetime64[
 JUNK_EMAILS: Final = ("info@winkel.example", "geen@mail.example", "onbekend@onbekend.example")
 JUNK_PHONES: Final = ("+31612345678", "+31600000000", "+31201234567")
 SOURCES: Final = ("crm", "shop", "pos", "newsletter")
+LOYALTY: Final = 0.6
 SYLLABLES: Final = (
     *("a", "an", "ar", "be", "bo", "bra", "da", "de", "di", "do", "el", "fe", "flo", "ga", "ge"),
     *("ha", "he", "hi", "jo", "ka", "ke", "la", "le", "li", "lo", "ma", "me", "mi", "mo", "na"),
@@ -46,6 +50,29 @@ NAME_ENDS: Final = (
 )
 ENGLISH_STREETS: Final = ("street", "road", "place", "crescent", "close", "avenue", "court", "way")
 ENGLISH_ENDS: Final = ("son", "ton", "ley", "well", "field", "wood", "by", "ford", "man", "er")
+
+_STANDARDISED: Final = {
+    "first_name": "first_name_std",
+    "initials": "initials_std",
+    "surname": "last_name_std",
+    "maiden_name": "maiden_name_std",
+    "full_name": "full_name_std",
+    "email": "email_std",
+    "phone": "phone_std",
+    "mobile": "mobile_phone_std",
+    "street": "street_std",
+    "house_number": "house_number_std",
+    "postal_code": "postal_code_std",
+    "city": "city_std",
+}
+_LINKAGE_COLUMNS: Final = {
+    **dict.fromkeys(COLUMNS, pa.string()),
+    "birth_date": pa.date32(),
+    "entity": pa.string(),
+    "country_code": pa.string(),
+    "company_record_id": pa.string(),
+    "updated_at": pa.timestamp("us", tz="UTC"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,10 +98,36 @@ class Noise:
     shared_mobile: float = 0.08
     twins: float = 0.015
     namesakes: float = 0.003
+    # Of the records of the point of sale, those with the number of a loyalty card.
+    loyalty: float = 0.0
 
 
-def retail(persons: int, seed: int, noise: Noise | None = None) -> pa.Table:
+def retail(
+    persons: int, seed: int, noise: Noise | None = None, country: Country = NETHERLANDS
+) -> pa.Table:
     """Draw what four systems know of `persons` people; one row per record, in random order.
+
+    Args:
+        persons: How many people.
+        seed: The same seed gives the same records.
+        noise: Rates of error.
+        country: What they are called, and how their addresses are written.
+
+    Returns:
+        record_id, person_id, source, first_name, initials, surname (without its infix),
+        maiden_name, gender, birth_date, email, phone, mobile, street, house_number, postal_code,
+        city; deterministic_key where `noise` has loyalty cards.
+    """
+    noise = noise or Noise()
+    rng = np.random.default_rng(seed)
+    people = _people(rng, persons, noise, country)
+    copies = rng.choice([1, 2, 3, 4, 5, 6], persons, p=[0.36, 0.31, 0.17, 0.10, 0.04, 0.02])
+    who = rng.permutation(np.repeat(np.arange(persons), copies))
+    return _retail_records(rng, people, who, noise, country)
+
+
+def population(persons: int, seed: int, noise: Noise | None = None) -> tuple[pa.Table, pa.Table]:
+    """Draw a retailer's records, with loyalty cards, as the link stage reads them.
 
     Args:
         persons: How many people.
@@ -82,16 +135,24 @@ def retail(persons: int, seed: int, noise: Noise | None = None) -> pa.Table:
         noise: Rates of error.
 
     Returns:
-        record_id, person_id, source, first_name, initials, surname (without its infix),
-        maiden_name, gender, birth_date, email, phone, mobile, street, house_number, postal_code,
-        city.
+        The linkage records, and the truth (record_id, person_id).
     """
-    noise = noise or Noise()
-    rng = np.random.default_rng(seed)
-    people = _people(rng, persons, noise)
-    copies = rng.choice([1, 2, 3, 4, 5, 6], persons, p=[0.36, 0.31, 0.17, 0.10, 0.04, 0.02])
-    who = rng.permutation(np.repeat(np.arange(persons), copies))
-    return _retail_records(rng, people, who, noise)
+    drawn = retail(persons, seed, replace(noise or Noise(), loyalty=LOYALTY))
+    return linkage_records(drawn), drawn.select(["record_id", "person_id"])
+
+
+def linkage_records(drawn: pa.Table) -> pa.Table:
+    """As `intermediate.int_linkage_records` has them; what a population lacks is null."""
+    count = drawn.num_rows
+    have = {_STANDARDISED.get(name, name): drawn[name] for name in drawn.column_names}
+    have["entity"] = pa.array(["person"] * count, pa.string())
+    have["country_code"] = pa.array(["NL"] * count, pa.string())
+    return pa.table(
+        {
+            name: have[name].cast(kind) if name in have else pa.nulls(count, kind)
+            for name, kind in _LINKAGE_COLUMNS.items()
+        }
+    )
 
 
 def registry(originals: int, seed: int) -> pa.Table:
@@ -162,7 +223,9 @@ def registry(originals: int, seed: int) -> pa.Table:
     )
 
 
-def _people(rng: np.random.Generator, persons: int, noise: Noise) -> dict[str, Any]:
+def _people(
+    rng: np.random.Generator, persons: int, noise: Noise, country: Country
+) -> dict[str, Any]:
     """Draw the people themselves, in households; arrays of one value per person."""
     size = rng.choice([1, 2, 3, 4, 5], persons, p=[0.36, 0.33, 0.12, 0.14, 0.05])
     home = np.repeat(np.arange(persons), size)[:persons]
@@ -180,14 +243,15 @@ def _people(rng: np.random.Generator, persons: int, noise: Noise) -> dict[str, A
     male = rng.random(persons) < 0.5
     male = np.where((place == 1) & (rng.random(persons) < 0.94), ~male[head], male)
 
-    boys = np.concatenate([_plain(names.MALE_NAMES), _words(rng, 500, NAME_ENDS)])
-    girls = np.concatenate([_plain(names.FEMALE_NAMES), _words(rng, 500, NAME_ENDS)])
+    boys = np.concatenate([_plain(country.male), _words(rng, 500, NAME_ENDS)])
+    girls = np.concatenate([_plain(country.female), _words(rng, 500, NAME_ENDS)])
     first = np.where(male, _frequent(rng, boys, persons, 0.8), _frequent(rng, girls, persons, 0.8))
-    common = [entry.split("|")[1] for entry in names.SURNAMES]
     composed = [start + end for start in names.SURNAME_STARTS for end in names.SURNAME_ENDS]
     rare = rng.permutation(_plain(composed))[: max(500, persons // 10)]
-    pool = np.concatenate([_plain(common), rare, _words(rng, persons // 10 + 500, ENGLISH_ENDS)])
-    own = _frequent(rng, pool, persons, 0.75)
+    pool = np.concatenate(
+        [_plain(country.surnames), rare, _words(rng, persons // 10 + 500, ENGLISH_ENDS)]
+    )
+    own = _frequent(rng, pool, persons, country.concentration)
     family = own[head]
     keeps_own = (place == 1) & (rng.random(persons) < 0.5)
     surname = np.where(keeps_own, own, family)
@@ -225,17 +289,19 @@ def _people(rng: np.random.Generator, persons: int, noise: Noise) -> dict[str, A
     email = np.where(by_parent, email[head], email)
     firms = 200 + persons // 20
     companies = _joined("bedrijf", np.arange(firms).astype(np.str_), ".example")
-    mobile = _joined("+316", rng.integers(10_000_000, 99_999_999, persons).astype(np.str_))
+    mobile = _joined(country.mobile, rng.integers(10_000_000, 99_999_999, persons).astype(np.str_))
     borrowed = (place == 1) & (rng.random(persons) < noise.shared_mobile) | by_parent
     mobile = np.where(borrowed, mobile[head], mobile)
-    landline = _joined("+3110", rng.integers(2_000_000, 9_999_999, homes).astype(np.str_))[home]
+    landline = _joined(country.landline, rng.integers(2_000_000, 9_999_999, homes).astype(np.str_))[
+        home
+    ]
 
     grown = (place >= 2) & (age > 20 * 365) & (rng.random(persons) < 0.7)
-    apart = _addresses(rng, persons)
-    together = [part[home] for part in _addresses(rng, homes)]
+    apart = _addresses(rng, persons, country)
+    together = [part[home] for part in _addresses(rng, homes, country)]
     address = [np.where(grown, a, t) for a, t in zip(apart, together, strict=True)]
     moved = (rng.random(homes) < noise.moved * noise.scale)[home]
-    former = [part[home] for part in _addresses(rng, homes)]
+    former = [part[home] for part in _addresses(rng, homes, country)]
     second = np.where(
         rng.random(persons) < 0.6, rng.choice(np.array(list("abcdefhjlmprstw")), persons), ""
     )
@@ -261,7 +327,7 @@ def _people(rng: np.random.Generator, persons: int, noise: Noise) -> dict[str, A
 
 
 def _retail_records(
-    rng: np.random.Generator, people: dict[str, Any], who: Ints, noise: Noise
+    rng: np.random.Generator, people: dict[str, Any], who: Ints, noise: Noise, country: Country
 ) -> pa.Table:
     """Write the people down, with the mistakes of four systems."""
     count, bad = len(who), noise.scale
@@ -272,7 +338,7 @@ def _retail_records(
     source = rng.choice(np.array(SOURCES), count, p=[0.35, 0.3, 0.25, 0.1])
     letter = source == "newsletter"
     official = people["first"][who]
-    called = np.where(chosen(noise.nickname * bad), _nicknames(rng, official), official)
+    called = np.where(chosen(noise.nickname * bad), _nicknames(rng, official, country), official)
     first = _typos(rng, called, chosen(noise.typo * bad))
     first_missing = chosen(noise.initials_only * bad)
     nothing = chosen(noise.no_first_name * bad)
@@ -314,9 +380,10 @@ def _retail_records(
     )
     no_phone = letter | chosen(noise.no_phone)
     which = rng.random(count)
-    return pa.table(
+    keys = _joined(source, ":person:", rng.permutation(count).astype(np.str_))
+    records = pa.table(
         {
-            "record_id": _column(_joined(source, ":", rng.permutation(count).astype(np.str_))),
+            "record_id": _column(keys),
             "person_id": _column(who.astype(np.str_)),
             "source": _column(source),
             "first_name": _column(first, first_missing | nothing),
@@ -334,6 +401,11 @@ def _retail_records(
             "city": _column(city, no_address),
         }
     )
+    if not noise.loyalty:
+        return records
+    cards = _joined("loyalty:", who.astype(np.str_))
+    shown = (source == "pos") & chosen(noise.loyalty)
+    return records.append_column("deterministic_key", _column(cards, ~shown))
 
 
 def _words(rng: np.random.Generator, count: int, ends: tuple[str, ...]) -> Texts:
@@ -370,11 +442,11 @@ def _joined(*parts: Any) -> Texts:
     return result
 
 
-def _nicknames(rng: np.random.Generator, official: Texts) -> Texts:
+def _nicknames(rng: np.random.Generator, official: Texts, country: Country) -> Texts:
     """Another form of a name where there is one."""
-    formal = _plain(names.NICKNAMES)
+    formal = _plain(country.nicknames)
     order = np.argsort(formal)
-    forms = [_plain(list(names.NICKNAMES.values())[n]) for n in order]
+    forms = [_plain(list(country.nicknames.values())[n]) for n in order]
     widest = max(len(form) for form in forms)
     table = np.array([[form[n % len(form)] for n in range(widest)] for form in forms])
     at = np.minimum(np.searchsorted(formal[order], official), len(formal) - 1)
@@ -426,8 +498,13 @@ def _swapped_dates(dates: Any) -> Any:
     return np.where(day_of_month < 12, other + month_of_year, days)
 
 
-def _addresses(rng: np.random.Generator, count: int) -> tuple[Texts, Texts, Texts, Texts]:
-    """Street, number, postal code and town; a postal code always means one street."""
+def _addresses(
+    rng: np.random.Generator, count: int, country: Country
+) -> tuple[Texts, Texts, Texts, Texts]:
+    """Street, number, postal code and town.
+
+    A postal code always means one street, or a district of fifty where codes are coarse.
+    """
     towns = _plain([town[0] for town in names.TOWNS])
     weights = 1.0 / (np.arange(len(towns)) + 4.0)
     town = rng.choice(len(towns), count, p=weights / weights.sum())
@@ -435,10 +512,15 @@ def _addresses(rng: np.random.Generator, count: int) -> tuple[Texts, Texts, Text
     streets = np.array([s.lower() + e for s in names.STREET_STARTS for e in names.STREET_ENDS])
     pairs = np.array([a + b for a in names.POSTCODE_LETTERS for b in names.POSTCODE_LETTERS])
     digits = (1000 + town * 200 + code // 400).astype(np.str_)
+    if country.is_coarse:
+        postal = (10_000 + town * 200 + code % 40).astype(np.str_)
+        code = rng.integers(0, 50, count)
+    else:
+        postal = _joined(digits, pairs[code % 400])
     return (
         streets[(code * 7919 + town) % len(streets)],
         (1 + np.minimum(rng.exponential(40.0, count), 400)).astype(np.int64).astype(np.str_),
-        _joined(digits, pairs[code % 400]),
+        postal,
         towns[town],
     )
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.populations import Noise, population
 from klantbeeld.identity import preparation
 from klantbeeld.identity.aliases import NO_ALIASES
 from klantbeeld.identity.constraints import Binding
@@ -19,7 +20,6 @@ from klantbeeld.identity.model import default_model
 from klantbeeld.identity.review import hold
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import IdentitySettings
-from tests.populations import Noise, population
 
 SEED = 5
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.99)

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.populations import Noise
 from klantbeeld import identity
 from klantbeeld.control.tables import profile_id_events
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity.overview import as_rows
 from tests.fixtures.linkage_build import Build, make_build
-from tests.populations import Noise
 
 TABLES = {
     "profile_records",

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.populations import population
 from klantbeeld import identity
 from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.identity.decisions import decide
 from klantbeeld.identity.stage import How
 from klantbeeld.settings import Settings, load_settings
-from tests.populations import population
 
 PERSONS = 120
 # What an edit gives to a record: something of another record, so that it meets others than before.

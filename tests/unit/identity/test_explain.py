@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from benchmarks.populations import population
 from klantbeeld import identity
 from klantbeeld.cli import main
 from klantbeeld.control import ControlPlane, open_control
@@ -25,7 +26,6 @@ from klantbeeld.identity.explain.page import pair_page, profile_page
 from klantbeeld.records import keyed_hash
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
-from tests.populations import population
 
 AS_OF = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
 TWIN = {
