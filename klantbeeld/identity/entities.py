@@ -14,15 +14,11 @@ import pyarrow as pa
 
 from klantbeeld.control import ControlPlane
 from klantbeeld.identity.id_spaces import IdSpace
+from klantbeeld.identity.preparation import ADDRESS_SQL
 from klantbeeld.identity.profile_ids import IdCounts, assign_profile_ids, read_history
 
 # Where a record is, as its standardised columns say; null where that is too little to find it.
-ADDRESS: Final = """
-    country_code || '|' || coalesce(
-        postal_code_std || '|' || house_number_std,
-        street_std || '|' || house_number_std || '|' || city_std
-    ) || '|' || coalesce(house_number_suffix_std, '')
-"""
+ADDRESS: Final = f"country_code || '|' || {ADDRESS_SQL}"
 DIGEST: Final = "count(*) || ':' || coalesce(bit_xor(digest), 0) || ':' || coalesce(sum(digest), 0)"
 
 

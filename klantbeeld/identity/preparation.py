@@ -34,6 +34,15 @@ _TEXT_COLUMNS: Final = (
     "deterministic_key",
     "linked_record_id",
 )
+# One address, of standardised columns. A postal code with letters (Dutch, British, Canadian) means a
+# street or a part of it; one of digits alone a town or a district, where every street has a number 12.
+ADDRESS_SQL: Final = """
+    case
+        when street_std is null or regexp_matches(postal_code_std, '[A-Z]')
+        then postal_code_std || '|' || house_number_std
+        else street_std || '|' || house_number_std || '|' || coalesce(postal_code_std, city_std)
+    end || '|' || coalesce(house_number_suffix_std, '')
+"""
 COLUMNS: Final = ("record_id", "source", "birth_date", *_TEXT_COLUMNS)
 # What the link stage keeps with people for the next linkage; nothing is compared by them.
 STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
@@ -137,11 +146,7 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
                         and (mobile_phone_std is not null or not starts_with(phone_std, '+316'))
                     then phone_std
                 end as landline,
-                coalesce(
-                    postal_code_std || '|' || house_number_std
-                        || '|' || coalesce(house_number_suffix_std, ''),
-                    street_std || '|' || house_number_std || '|' || city_std
-                ) as address_key,
+                {ADDRESS_SQL} as address_key,
                 street_std as street,
                 house_number_std as house_number,
                 postal_code_std as postal_code,

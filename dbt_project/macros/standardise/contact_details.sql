@@ -94,10 +94,10 @@
     )
 {%- endmacro %}
 
-{#- Letters and digits of a street name; "Kerkstr." is "Kerkstraat". Takes what fold_text made. -#}
+{#- Letters and digits of a street name; "Kerkstr." is "Kerkstraat", "Kirchstr." "Kirchstraße". Takes what fold_text made. -#}
 {% macro std_street(folded) -%}
     nullif({{ regex_replace(
-        regex_replace(folded, 'str[.]? *$', 'straat'), '[^\\p{L}0-9]+', ''
+        regex_replace(folded, 'str(?:[.]|asse)? *$', 'straat'), '[^\\p{L}0-9]+', ''
     ) }}, '')
 {%- endmacro %}
 

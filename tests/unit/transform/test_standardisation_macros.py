@@ -390,6 +390,7 @@ def test_address_in_one_text() -> None:
 
 SINGLE_VALUES: list[tuple[str, Any, Any]] = [
     ("std_street", "kerkstr.", "kerkstraat"),
+    ("std_street", "hauptstrasse", "hauptstraat"),
     ("std_street", "laan 1940-1945", "laan19401945"),
     ("std_street", "", None),
     ("std_city", "den haag", "sgravenhage"),
