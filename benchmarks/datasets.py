@@ -16,6 +16,7 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benchmarks.countries import BRITAIN, DENMARK, GERMANY, NETHERLANDS, Country
 from benchmarks.populations import Noise, linkage_records, registry, retail
@@ -29,7 +30,8 @@ class Dataset:
 
     Attributes:
         name: Its name.
-        records: `record_id`, `person_id` and the standardised values both systems get.
+        records: `record_id`, `person_id` and the standardised values both systems get; a date that
+            the calendar does not know is `birth_text`.
         is_british: Whether its postal codes are British.
     """
 
@@ -47,15 +49,29 @@ class Dataset:
         """As `intermediate.int_linkage_records` has them; what a set lacks is null."""
         return linkage_records(self.records)
 
+    def birth_texts(self) -> pa.Table:
+        """`record_id` and `birth_text` of birth dates that are not of the calendar."""
+        if "birth_text" not in self.records.column_names:
+            return (
+                self.records.slice(0, 0)
+                .select(["record_id", "person_id"])
+                .rename_columns(["record_id", "birth_text"])
+            )
+        texts = self.records.select(["record_id", "birth_text"])
+        return texts.filter(pc.is_valid(texts["birth_text"]))
+
     def plain_records(self) -> pa.Table:
-        """With one column of phone numbers, as a user of plain Splink would have."""
+        """With texts for dates, and one column of phone numbers, as plain Splink takes them."""
+        have = set(self.records.column_names)
         with duckdb.connect() as con:
             con.register("records", self.records)
-            if "mobile" not in self.records.column_names:
-                return self.records
-            return con.execute(
-                "select * exclude (phone, mobile), coalesce(mobile, phone) as phone from records"
-            ).to_arrow_table()
+            con.execute("create table plain as from records")
+            if "mobile" in have:
+                con.execute("update plain set phone = coalesce(mobile, phone)")
+            if "birth_text" in have:
+                con.execute("alter table plain alter birth_date type varchar")
+                con.execute("update plain set birth_date = coalesce(birth_date, birth_text)")
+            return con.execute("from plain").to_arrow_table()
 
 
 def _retail(
@@ -93,6 +109,7 @@ _HISTORICAL: Final = f"""
         {_NAME.format("first_name")} as first_name,
         {_NAME.format("surname")} as surname,
         try_cast(dob as date) as birth_date,
+        case when try_cast(dob as date) is null then dob end as birth_text,
         upper(replace(postcode_fake, ' ', '')) as postal_code,
         lower(birth_place) as city,
         case when gender in ('male', 'female') then gender end as gender,
@@ -104,7 +121,9 @@ _FAKE: Final = f"""
         unique_id as record_id, cluster as person_id,
         {_NAME.format("first_name")} as first_name,
         {_NAME.format("surname")} as surname,
-        try_cast(dob as date) as birth_date, lower(email) as email, lower(city) as city
+        try_cast(dob as date) as birth_date,
+        case when try_cast(dob as date) is null then dob end as birth_text,
+        lower(email) as email, lower(city) as city
     from FILE
 """
 _FEBRL: Final = f"""

@@ -51,6 +51,7 @@ def measure(system: str, dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _link_ours(dataset: Dataset) -> tuple[pa.Table, dict[str, float]]:
+    from klantbeeld.identity.files.standardising import write_birth_texts
     from klantbeeld.identity.linking import link_people
     from klantbeeld.identity.model import default_model
     from klantbeeld.identity.preparation import connect, make_people
@@ -60,6 +61,8 @@ def _link_ours(dataset: Dataset) -> tuple[pa.Table, dict[str, float]]:
     started = time.process_time()
     con = connect(2, "8GB")
     count = make_people(con, records)
+    con.register("birth_texts", dataset.birth_texts())
+    write_birth_texts(con)
     suppress_values(con, b"0" * 32)
     linkage = link_people(con, default_model(), count, JOIN)
     cpu = time.process_time() - started

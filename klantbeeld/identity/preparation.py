@@ -34,8 +34,8 @@ _TEXT_COLUMNS: Final = (
     "deterministic_key",
     "linked_record_id",
 )
-# One address, of standardised columns. A postal code with letters (Dutch, British, Canadian) means a
-# street or a part of it; one of digits alone a town or a district, where every street has a number 12.
+# One address, of standardised columns. A postal code with letters (Dutch, British, Canadian) means
+# a street or a part of it; one of digits alone a town or a district, where every street has a 12.
 ADDRESS_SQL: Final = """
     case
         when street_std is null or regexp_matches(postal_code_std, '[A-Z]')
