@@ -88,6 +88,13 @@ def _similar(column: str, threshold: float) -> str:
     return f"jaro_winkler_similarity({column}_l, {column}_r) >= {threshold}"
 
 
+# With a slip in either name; letters are compared only where one name can begin with the other's.
+REVERSED: Final = (
+    "(left(first_name_l, 1) = left(surname_r, 1) or left(surname_l, 1) = left(first_name_r, 1)) "
+    "and jaro_winkler_similarity(first_name_l, surname_r) >= 0.88 "
+    "and jaro_winkler_similarity(surname_l, first_name_r) >= 0.88"
+)
+
 FIRST_NAME = Comparison(
     "first_name",
     "initial_l is null or initial_r is null",
@@ -103,10 +110,13 @@ FIRST_NAME = Comparison(
             "or starts_with(first_name_r, first_name_l))",
             "close first names",
         ),
+        Level("reversed", REVERSED, "first name and surname swapped"),
+        # A surname alone is often written where a first name belongs.
         Level(
-            "reversed",
-            "first_name_l = surname_r and surname_l = first_name_r",
-            "first name and surname swapped",
+            "surname",
+            "(surname_l is null and first_name_l in (surname_r, maiden_name_r)) "
+            "or (surname_r is null and first_name_r in (surname_l, maiden_name_l))",
+            "the surname of the other, without a first name",
         ),
         # Who is called Hans signs as J. (Johannes): the initial of either name will do.
         Level(
@@ -164,7 +174,7 @@ SURNAME = Comparison(
             "(contains(surname_l, surname_r) or contains(surname_r, surname_l))",
             "one is part of the other (double name)",
         ),
-        Level("reversed", "first_name_l = surname_r and surname_l = first_name_r", "swapped names"),
+        Level("reversed", REVERSED, "swapped names"),
         Level("alike", _similar("surname", 0.8), "surnames alike"),
         Level(ELSE, "ELSE", "other surname"),
     ),
@@ -288,11 +298,14 @@ COMPARISONS: Final = (
     GENDER,
 )
 
+# A surname alone is often written where a first name belongs.
+_NAME: Final = "coalesce(surname, first_name)"
+
 SAME_EMAIL = BlockingRule("SAME_EMAIL", ("email",), 1.0)
 SAME_MOBILE = BlockingRule("SAME_MOBILE", ("mobile",), 1.0)
 SAME_LANDLINE = BlockingRule("SAME_LANDLINE", ("landline",), 1.0)
 SAME_SURNAME_AND_BIRTH_DATE = BlockingRule(
-    "SAME_SURNAME_AND_BIRTH_DATE", ("surname", "birth_text"), 2.5
+    "SAME_SURNAME_AND_BIRTH_DATE", (_NAME, "birth_text"), 2.5
 )
 SAME_FIRST_NAME_AND_BIRTH_DATE = BlockingRule(
     "SAME_FIRST_NAME_AND_BIRTH_DATE", ("name_root", "birth_text"), 2.0
@@ -330,12 +343,12 @@ def _extra(name: str, *keys: str) -> BlockingRule:
 SAME_ADDRESS = _extra("SAME_ADDRESS", "address_key")
 SAME_BIRTH_DATE_AND_INITIAL = _extra("SAME_BIRTH_DATE_AND_INITIAL", "birth_text", "initial")
 SAME_POSTAL_CODE_AND_SURNAME_START = _extra(
-    "SAME_POSTAL_CODE_AND_SURNAME_START", "postal_code", "left(surname, 3)"
+    "SAME_POSTAL_CODE_AND_SURNAME_START", "postal_code", f"left({_NAME}, 3)"
 )
 SAME_POSTAL_CODE_AND_FIRST_NAME = _extra(
     "SAME_POSTAL_CODE_AND_FIRST_NAME", "postal_code", "name_root"
 )
-SAME_SURNAME_AND_CITY = _extra("SAME_SURNAME_AND_CITY", "surname", "city")
+SAME_SURNAME_AND_CITY = _extra("SAME_SURNAME_AND_CITY", _NAME, "city")
 SAME_POSTAL_CODE_AND_BIRTH_YEAR = _extra("SAME_POSTAL_CODE_AND_BIRTH_YEAR", "postal_code", _YEAR)
 SAME_NAME_STARTS_AND_BIRTH_YEAR = _extra(
     "SAME_NAME_STARTS_AND_BIRTH_YEAR", "left(surname, 3)", "left(first_name, 3)", _YEAR
@@ -356,6 +369,10 @@ SAME_FIRST_NAME_AND_BIRTH_MONTH = _extra("SAME_FIRST_NAME_AND_BIRTH_MONTH", "nam
 SAME_CITY_AND_FIRST_NAME_AND_BIRTH_YEAR = _extra(
     "SAME_CITY_AND_FIRST_NAME_AND_BIRTH_YEAR", "city", "name_root", _YEAR
 )
+SAME_FIRST_NAME_AND_SURNAME_INITIAL = _extra(
+    "SAME_FIRST_NAME_AND_SURNAME_INITIAL", "first_name", "left(surname, 1)"
+)
+SAME_SURNAME_AND_INITIAL = _extra("SAME_SURNAME_AND_INITIAL", "surname", "initial")
 SAME_POSTAL_CODE = _extra("SAME_POSTAL_CODE", "postal_code")
 SAME_BIRTH_DATE = _extra("SAME_BIRTH_DATE", "birth_text")
 SAME_CITY_AND_FIRST_NAME = _extra("SAME_CITY_AND_FIRST_NAME", "city", "name_root")
@@ -391,6 +408,8 @@ BLOCKING_RULES: Final = (
     SAME_NAME_AND_BIRTHDAY,
     SAME_FIRST_NAME_AND_BIRTH_MONTH,
     SAME_CITY_AND_FIRST_NAME_AND_BIRTH_YEAR,
+    SAME_FIRST_NAME_AND_SURNAME_INITIAL,
+    SAME_SURNAME_AND_INITIAL,
     SAME_POSTAL_CODE,
     SAME_BIRTH_DATE,
     SAME_CITY_AND_FIRST_NAME,

@@ -43,6 +43,13 @@ ADDRESS_SQL: Final = """
         else street_std || '|' || house_number_std || '|' || coalesce(postal_code_std, city_std)
     end || '|' || coalesce(house_number_suffix_std, '')
 """
+# Forms of address and what stands behind a name, where they are all that a column of names holds.
+NO_NAMES: Final = (
+    "mr", "mrs", "ms", "miss", "mister", "sir", "dame", "lady", "lord", "dr", "prof", "rev", "hon",
+    "esq", "bt", "baronet", "jr", "sr", "the", "of", "st", "nd", "rd", "th",
+    "dhr", "heer", "de heer", "mevr", "mevrouw", "mw", "fam", "familie", "family",
+    "herr", "frau", "hr", "fr", "madame", "mme", "monsieur",
+)  # fmt: skip
 COLUMNS: Final = ("record_id", "source", "birth_date", *_TEXT_COLUMNS)
 # What the link stage keeps with people for the next linkage; nothing is compared by them.
 STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
@@ -103,6 +110,21 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
         with given as (
             select record_id, source, birth_date, {text} from input_records
         ),
+        titled as (
+            select
+                * replace (
+                    case when first_name_std not in {NO_NAMES} then first_name_std end
+                        as first_name_std,
+                    case
+                        when first_name_std in {NO_NAMES}
+                            and starts_with(first_name_std, initials_std) then null
+                        else initials_std
+                    end as initials_std,
+                    case when last_name_std not in {NO_NAMES} then last_name_std end
+                        as last_name_std
+                )
+            from given
+        ),
         named as (
             select
                 * exclude (first_name_std, last_name_std),
@@ -117,7 +139,7 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
                     then regexp_extract(full_name_std, '[^ ]+$')
                     else last_name_std
                 end as surname
-            from given
+            from titled
         ),
         shaped as (
             select

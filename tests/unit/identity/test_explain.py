@@ -87,7 +87,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pos:member:wout": {"first_name_std": "wout", "linked_record_id": "shop:customer:wout"},
     "crm:contact:noor": NOOR,
     "shop:customer:noor": NOOR,
-    "crm:lead:tim": {"full_name_std": "t waterman", "linked_record_id": "crm:contact:bas"},
+    "crm:lead:tim": {"full_name_std": "q waterman", "linked_record_id": "crm:contact:bas"},
     **{
         f"crm:contact:desk{number}": {
             "first_name_std": first_name,
