@@ -211,6 +211,7 @@ CONTACT = Entity(
         *_ADDRESS,
         _lookup("parentcustomerid", "Company", "account", "parentcustomerid_account"),
         _lookup("cdp_guardianid", "Guardian", "contact", "cdp_guardianid"),
+        _lookup("masterid", "Merged into", "contact", "masterid"),
         _options(
             "preferredcontactmethodcode",
             "Prefers",

@@ -29,7 +29,7 @@ from klantbeeld.errors import KlantbeeldError
 
 Value = str | int | float | None
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _GUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DATETIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from klantbeeld.activation.links import Links
 from klantbeeld.activation.preflight import Shown
 from klantbeeld.activation.specs import SyncSpec, find_sync, list_syncs, read_manifest
+from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import outbox, sync_conflicts, sync_runs
 from klantbeeld.records import keyed_hash_sql
@@ -72,13 +74,17 @@ def last_results(
     query = sa.select(newest).where(newest.c.age == 1).order_by(newest.c.destination_key)
     if state is not None:
         query = query.where(newest.c.state == state)
+    masters = Links(control, spec.name, Clock(settings)).masters()
     with control.read() as connection:
         for row in connection.execute(query):
+            master = masters.get(row.destination_key)
             yield {
                 "key": shown(row.destination_key),
                 "operation": row.operation,
                 "state": row.state,
-                "reason": row.reason,
+                "reason": row.reason
+                if master is None
+                else f"merged there: sent for {shown(master)}",
                 "attempts": row.attempts,
                 "rejections": row.rejections,
                 "first_wanted_at": row.created_at,

@@ -13,6 +13,7 @@ sent, or empty. Learnt from the destination, it sends no row a second time and l
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ import pyarrow as pa
 from klantbeeld.activation import planning
 from klantbeeld.activation.destinations import (
     InspectableDestination,
+    LinkedDestination,
     RecordDestination,
     RowRefused,
 )
@@ -33,10 +35,12 @@ from klantbeeld.activation.ownership import Field, decide, field_digest
 from klantbeeld.activation.planning import column_tag
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.records import keyed_hash
 
 logger = logging.getLogger(__name__)
 
 _BLOCK = 5_000
+_MOST_MERGES = 20  # of one into the next; beyond it, two were merged into each other
 _SHOWN_KEYS = 20
 _FOUND = pa.schema(
     {
@@ -44,17 +48,36 @@ _FOUND = pa.schema(
         "destination_key": pa.string(),
         "differs": pa.list_(pa.string()),
         "written": pa.string(),
+        "content": pa.string(),
         "is_refused": pa.bool_(),
     }
 )
 
-# What each kind of row is, in the words of the report; the first group is drift.
+# What each kind of drift is, and what a repair does about it, in the words of the report.
 DRIFT = {
-    "missing": "acknowledged and wanted, but not there: deleted by somebody else",
-    "changed": "acknowledged as wanted, but with other values: changed by somebody else",
-    "unrecorded": "there and wanted, but not in the ledger",
-    "gone": "in the ledger and not wanted any more, and gone already",
-    "unclaimed": "there, neither wanted nor in the ledger, in an entity that is ours alone",
+    "missing": ("acknowledged and wanted, but not there: deleted there", "made again"),
+    "changed": ("acknowledged as wanted, but with other values: changed there", "written again"),
+    "rekeyed": (
+        "ours, but under another key: changed there",
+        "leaves under that key as a row that left the model does",
+    ),
+    "merged": (
+        "about something that was merged into another there",
+        "sent for the one that is left",
+    ),
+    "orphaned": (
+        "about something that was deleted there",
+        "forgotten; the next load takes it out of the model",
+    ),
+    "unrecorded": (
+        "there and wanted, but not in the ledger",
+        "taken over, and written where it differs",
+    ),
+    "gone": ("in the ledger and not wanted any more, and gone already", "forgotten"),
+    "unclaimed": (
+        "there, neither wanted nor in the ledger, in an entity that is ours alone",
+        "deleted, under the guards",
+    ),
 }
 NO_DRIFT = {
     "in_step": "there as the model wants it",
@@ -94,6 +117,7 @@ class Drift:
             "kinds": dict(self.kinds),
             "columns": dict(self.columns),
             "keys": {kind: list(keys) for kind, keys in self.keys.items()},
+            "repairs": {kind: DRIFT[kind][1] for kind in self.keys},
             "listed": self.listed,
         }
 
@@ -134,6 +158,7 @@ class Reconciliation:
         self._destination = destination
         self._home_key = home_key
         self._progress = progress
+        self._has_targets = False
 
     def compare(self) -> Drift:
         """Read the destination and compare; leaves what was found in `_sync_found`."""
@@ -141,11 +166,12 @@ class Reconciliation:
         planning.load_desired(connection, self._spec, self._home_key)
         planning.load(connection, "_sync_acknowledged", self._ledger.acknowledged())
         self._load_keys()
+        self._load_targets()
         connection.execute(
             """
             create or replace temp table _sync_found (
                 normal varchar, destination_key varchar, differs varchar[], written varchar,
-                is_refused boolean
+                content varchar, is_refused boolean
             )
             """
         )
@@ -180,6 +206,7 @@ class Reconciliation:
             """
             select destination_key from _sync_desired
             union select destination_key from _sync_acknowledged
+            union select destination_key from _sync_links
             """
         ).to_arrow_table()
         for batch in known.to_batches(max_chunksize=100_000):
@@ -188,6 +215,52 @@ class Reconciliation:
             self._connection.register("_sync_page", table)
             self._connection.execute("insert into _sync_keys from _sync_page")
             self._connection.unregister("_sync_page")
+
+    def _load_targets(self) -> None:
+        """Leave what the keys name at the destination in `_sync_targets`, with where it ended.
+
+        `master` is null for what was not merged, and `ended` is the one that is left at the end of
+        a chain of merges; null if that one is gone as well.
+        """
+        connection = self._connection
+        pages = None
+        if isinstance(self._destination, LinkedDestination):
+            pages = self._destination.targets()
+        self._has_targets = pages is not None
+        connection.execute(
+            "create or replace temp table _sync_pairs (normal varchar, master varchar)"
+        )
+        for page in pages or ():
+            masters = [
+                None if master is None else self._normal([master])[0] for master in page.values()
+            ]
+            normals = pa.array(self._normal(page), pa.string())
+            table = pa.table({"normal": normals, "master": pa.array(masters, pa.string())})
+            connection.register("_sync_page", table)
+            connection.execute("insert into _sync_pairs from _sync_page")
+            connection.unregister("_sync_page")
+            if self._progress is not None:
+                self._progress(len(page))
+        connection.execute(
+            f"""
+            create or replace temp table _sync_targets as
+            with recursive chain(normal, ended, steps) as (
+                select normal, master, 1 from _sync_pairs where master is not null
+                union all
+                select chain.normal, pairs.master, steps + 1
+                from chain inner join _sync_pairs as pairs on pairs.normal = chain.ended
+                where pairs.master is not null and steps < {_MOST_MERGES}
+            ),
+            ends as (
+                select normal, arg_max(ended, steps) as ended from chain group by normal
+            )
+            select
+                pairs.normal,
+                pairs.master,
+                if(ends.ended in (select normal from _sync_pairs), ends.ended, null) as ended
+            from _sync_pairs as pairs left join ends using (normal)
+            """
+        )
 
     def _pages(self) -> Iterator[dict[str, dict[str, Any]]]:
         columns = list(self._spec.value_columns.values())
@@ -222,9 +295,12 @@ class Reconciliation:
                 "destination_key": key or normal,
                 "differs": [],
                 "written": "",
+                "content": None,
                 "is_refused": False,
             }
-            if key is not None and is_wanted:
+            if key is None or not is_wanted:
+                row["content"] = self._content(self._comparable(found))
+            else:
                 try:
                     body = self._destination.encode(key, "update", values[key])
                 except RowRefused:
@@ -232,6 +308,13 @@ class Reconciliation:
                 else:
                     row |= self._fields(key, body, found, known.get(key, ""))
             yield row
+
+    def _content(self, texts: Mapping[str, str | None]) -> str | None:
+        """A digest of the columns that are ours, by which a row is known under another key."""
+        ours = [texts.get(column) for column in self._spec.owned_columns]
+        if not any(ours):
+            return None
+        return keyed_hash(json.dumps(ours), self._home_key)
 
     def _fields(
         self, key: str, body: Mapping[str, Any], found: Mapping[str, Any], known: str
@@ -265,6 +348,9 @@ class Reconciliation:
     def _drift(self) -> Drift:
         unclaimed = "unclaimed" if self._spec.is_exclusive else "foreign"
         connection = self._connection
+        is_orphan = "false"
+        if self._has_targets:
+            is_orphan = "targets.normal is null or targets.master is not null"
         connection.execute(
             f"""
             create or replace temp table _sync_drift as
@@ -272,6 +358,10 @@ class Reconciliation:
                 coalesce(wanted.destination_key, known.destination_key, found.destination_key)
                     as destination_key,
                 case
+                    when wanted.destination_key is not null and targets.ended is not null
+                        then 'merged'
+                    when wanted.destination_key is not null and found.normal is null
+                        and ({is_orphan}) then 'orphaned'
                     when found.is_refused then 'refused'
                     when wanted.destination_key is not null and known.destination_key is not null
                         then case
@@ -288,6 +378,8 @@ class Reconciliation:
                 end as kind,
                 coalesce(found.differs, []) as differs,
                 coalesce(found.written, '') as written,
+                found.content,
+                found.normal is not null as is_there,
                 wanted.row_digest as wanted_digest,
                 known.row_digest as known_digest,
                 known.is_created
@@ -295,8 +387,12 @@ class Reconciliation:
             full join _sync_acknowledged as known using (destination_key)
             full join _sync_found as found
                 on found.destination_key = coalesce(wanted.destination_key, known.destination_key)
+            left join _sync_keys as keys
+                on keys.destination_key = coalesce(wanted.destination_key, known.destination_key)
+            left join _sync_targets as targets on targets.normal = keys.normal
             """
         )
+        self._find_rekeyed(unclaimed)
         kinds = dict.fromkeys((*DRIFT, *NO_DRIFT), 0)
         keys: dict[str, tuple[str, ...]] = {}
         rows = connection.execute(
@@ -318,6 +414,53 @@ class Reconciliation:
         ).fetchall()
         return Drift(kinds, dict(columns), keys)
 
+    def _find_rekeyed(self, unclaimed: str) -> None:
+        """Recognise missing rows in rows that nobody claims: what is ours of them is the same.
+
+        Only where both are the only ones that look like it.
+        """
+        connection = self._connection
+        missing = [
+            key
+            for (key,) in connection.execute(
+                """
+                select destination_key from _sync_drift
+                where kind = 'missing' and exists (
+                    select 1 from _sync_drift where kind = $unclaimed and content is not null
+                )
+                """,
+                {"unclaimed": unclaimed},
+            ).fetchall()
+        ]
+        lost: dict[str, str] = {}
+        for start in range(0, len(missing), _BLOCK):
+            values = planning.whole_rows(connection, self._spec, missing[start : start + _BLOCK])
+            for key, row in values.items():
+                try:
+                    body = self._destination.encode(key, "update", row)
+                except RowRefused:
+                    continue
+                content = self._content(self._comparable(body))
+                if content is not None:
+                    lost[key] = content
+        planning.load(
+            connection,
+            "_sync_lost",
+            pa.table({"content": pa.array(list(lost.values()), pa.string())}),
+        )
+        connection.execute(
+            """
+            update _sync_drift set kind = 'rekeyed'
+            where kind = $unclaimed and content in (
+                select content from _sync_lost group by content having count(*) = 1
+            ) and content in (
+                select content from _sync_drift where kind = $unclaimed
+                group by content having count(*) = 1
+            )
+            """,
+            {"unclaimed": unclaimed},
+        )
+
     # ---- the ledger as it should be ------------------------------------------------------------
 
     def learn(self) -> LearntLedger:
@@ -328,7 +471,8 @@ class Reconciliation:
             """
             create or replace temp table _sync_learnt_keys as
             select destination_key from _sync_drift
-            where kind in ('unrecorded', 'unclaimed', 'changed', 'behind')
+            where kind in ('unrecorded', 'unclaimed', 'rekeyed', 'changed', 'behind')
+                or (kind = 'merged' and is_there and known_digest is null)
                 or (kind = 'in_step' and known_digest <> wanted_digest)
             """
         )
@@ -353,7 +497,7 @@ class Reconciliation:
                 written as written_digests,
                 coalesce(subjects, '') as subjects,
                 'learnt-{uuid.uuid4().hex}' as op_id,
-                coalesce(is_created = '1', {own}) as is_created
+                coalesce(is_created = '1', kind = 'rekeyed' or {own}) as is_created
             from _sync_drift as drift
             left join _sync_digests using (destination_key)
             where drift.destination_key in (select destination_key from _sync_learnt_keys)
@@ -362,10 +506,31 @@ class Reconciliation:
         connection.execute(
             """
             create or replace temp table _sync_forgotten as
-            select destination_key from _sync_drift where kind in ('missing', 'gone')
+            select destination_key from _sync_drift
+            where kind in ('missing', 'orphaned', 'gone') or (kind = 'merged' and not is_there)
             """
         )
         return LearntLedger(connection, self._ledger)
+
+    def masters(self) -> dict[str, str]:
+        """The key that is left, by the key that was merged into it: of wanted rows, as it is now.
+
+        Those that were relinked before are among them for as long as the destination says so.
+        """
+        return dict(
+            self._connection.execute(
+                """
+                select keys.destination_key, coalesce(masters.destination_key, targets.ended)
+                from _sync_keys as keys
+                inner join _sync_targets as targets on targets.normal = keys.normal
+                left join _sync_keys as masters on masters.normal = targets.ended
+                where targets.ended is not null and keys.destination_key in (
+                    select destination_key from _sync_desired
+                    union select destination_key from _sync_links
+                )
+                """
+            ).fetchall()
+        )
 
     def repair_ledger(self) -> int:
         """Put the ledger right; returns how many of its rows changed.

@@ -28,6 +28,7 @@ from klantbeeld.activation.guards import (
     upstream_reasons,
 )
 from klantbeeld.activation.ledger import Ledger, Outcome
+from klantbeeld.activation.links import Links, relinked
 from klantbeeld.activation.operations import Maker
 from klantbeeld.activation.plans import PlanBook, SavedPlan, find_plan
 from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
@@ -210,6 +211,7 @@ class _Sync:
         self.spec: SyncSpec = find_sync(read_manifest(version.manifest), name)
         self.clock = Clock(settings)
         self.ledger = Ledger(control, self.spec.name, self.clock)
+        self.links = Links(control, self.spec.name, self.clock)
         hours = settings.activation.approval_hours
         self.plans = PlanBook(control, self.spec.name, self.clock, hours)
         self.shown = preflight.Shown(self.spec, settings.home_key())
@@ -223,8 +225,12 @@ class _Sync:
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The version, with what the control plane knows against using it."""
+        """The version, as the sync sees it: merged keys replaced, and who may not be sent.
+
+        The model is `self.spec.relation` from then on.
+        """
         with self.warehouse.read(self.version.version_id) as connection:
+            self.spec = relinked(connection, self.spec, self.links.masters())
             if self.spec.privacy is not None:
                 self._refused = RefusedSubjects(
                     connection,
@@ -406,7 +412,7 @@ class _Sync:
         reconciliation = self._reconciliation(connection, destination, progress)
         drift = reconciliation.compare()
         if repair:
-            changed = reconciliation.repair_ledger()
+            changed = self._repair(reconciliation)
             self.ledger.trust()
             with self.control.begin() as transaction:
                 self.control.audit(transaction, "reconcile", self.spec.name, entries=changed)
@@ -425,13 +431,19 @@ class _Sync:
         if can_compare(destination):
             reconciliation = self._reconciliation(connection, destination, None)
             reconciliation.compare()
-            reconciliation.repair_ledger()
+            self._repair(reconciliation)
         else:
             logger.warning(
                 "%s: the destination cannot be compared; what is sent follows the ledger as it is",
                 self.spec.name,
             )
         self.ledger.trust()
+
+    def _repair(self, reconciliation: Reconciliation) -> int:
+        """Put the ledger right; what was merged there is sent for what is left from then on."""
+        changed = reconciliation.repair_ledger()
+        self.links.replace(reconciliation.masters())
+        return changed
 
     def told(self, drift: Drift) -> Drift:
         """A drift with its keys as they may be shown."""
@@ -565,11 +577,12 @@ class _SyncRun:
 
     def go(self) -> None:
         """Resolve, plan, guard, deliver."""
-        sync, spec = self._sync, self._sync.spec
-        if is_switched_off(sync.settings, spec.destination):
-            self._finish("disabled", f"destinations.{spec.destination} is switched off")
+        sync, name = self._sync, self._sync.spec.destination
+        if is_switched_off(sync.settings, name):
+            self._finish("disabled", f"destinations.{name} is switched off")
             return
         with sync.open() as connection:
+            spec = sync.spec
             types = preflight.check_model(connection, spec, sync.shown)
             destination = self._destination = open_records(sync.settings, spec)
             delivery = self._delivery = sync.delivery(

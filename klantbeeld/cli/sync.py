@@ -292,9 +292,10 @@ def _show_drift(drift: Drift, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(drift.as_dict(), indent=2))
         return
-    for kind, meaning in {**DRIFT, **NO_DRIFT}.items():
+    told = {kind: f"{meaning}; a repair: {action}" for kind, (meaning, action) in DRIFT.items()}
+    for kind, words in (told | NO_DRIFT).items():
         if drift.kinds[kind]:
-            click.echo(f"  {kind:<11} {drift.kinds[kind]:>10,}  {meaning}")
+            click.echo(f"  {kind:<11} {drift.kinds[kind]:>10,}  {words}")
     for column, count in drift.columns.items():
         click.echo(f"    {column:<24} {count:>8,} changed")
     click.echo(f"{drift.rows:,} rows drifted")

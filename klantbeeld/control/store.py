@@ -21,7 +21,7 @@ from klantbeeld.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 _KEY_CHECK = "home_key_check"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -295,6 +295,16 @@ sync_conflicts = sa.Table(
     comment="Fields that both sides changed since we last wrote them, and whose value stands.",
 )
 
+sync_links = sa.Table(
+    "sync_links",
+    metadata,
+    sa.Column("sync", _text(128), primary_key=True),
+    sa.Column("destination_key", _text(512), primary_key=True),
+    sa.Column("master_key", _text(512), nullable=False),
+    sa.Column("found_at", UtcDateTime, nullable=False),
+    comment="Keys that the destination merged into another: sent under that one.",
+)
+
 outbox = sa.Table(
     "outbox",
     metadata,

@@ -211,6 +211,58 @@ def test_drift_is_told_by_kind_and_repaired_by_a_plan(world: World, crm: Crm) ->
     assert crm.last_version() - before == 3, "one create, one update, one delete"
 
 
+def test_what_others_did_to_the_contacts_is_told_by_kind_and_relinked(
+    world: World, crm: Crm
+) -> None:
+    rows = profile_rows(8)
+    world.publish(rows)
+    world.sync()
+    into_one_of_ours, into_another, deleted, rekeyed = (contact_id(n) for n in range(4))
+    left, another, other_key = contact_id(5), contact_id(50), contact_id(51)
+    gone = "ffff" + deleted[4:]
+    merge = "update contacts set masterid = {} where contactid = '{}'"
+    # One after the other: the last of the chain is the one that is left.
+    crm.change(merge.format(f"'{contact_id(52)}'", into_another))
+    crm.change(merge.format(f"'{another}'", contact_id(52)))
+    crm.change(merge.format(f"'{left}'", into_one_of_ours))
+    crm.change(f"update contacts set contactid = '{gone}' where contactid = '{deleted}'")
+    crm.change(f"delete from cdp_customerprofiles where cdp_contactid = '{deleted}'")
+    change_key = "update cdp_customerprofiles set cdp_contactid = '{}' where cdp_contactid = '{}'"
+    crm.change(change_key.format(other_key, rekeyed))
+    before = crm.profiles()
+    drift = reconcile(world)
+    assert drift.keys == {
+        "merged": tuple(sorted((into_one_of_ours, into_another))),
+        "orphaned": (deleted,),
+        "missing": (rekeyed,),
+        "rekeyed": (other_key,),
+    }
+    assert crm.profiles() == before, "told, and nothing done"
+    assert reconcile(world, repair=True).rows == 5
+    report = world.sync()
+    assert (report.creates, report.deletes, report.rejected) == (3, 3, 1)
+    kept = {row["contact_id"]: row["full_name"] for row in rows[4:]}
+    kept |= {another: rows[1]["full_name"], rekeyed: rows[3]["full_name"]}
+    assert {key: row["cdp_fullname"] for key, row in crm.profiles().items()} == kept
+    log = {
+        row["key"]: row["reason"]
+        for row in last_results(SYNC, world.settings, world.control, world.warehouse)
+    }
+    assert log[into_another] == f"merged there: sent for {another}"
+    assert "was it deleted?" in log[deleted]
+    world.publish([row for row in rows if row["contact_id"] != deleted])
+    assert world.sync().status == "unchanged"
+    assert reconcile(world).rows == 0
+    # Undone there, it is undone here.
+    for loser in (into_one_of_ours, into_another, contact_id(52)):
+        crm.change(merge.format("null", loser))
+    crm.change(f"update contacts set contactid = '{deleted}' where contactid = '{gone}'")
+    reconcile(world, repair=True)
+    report = world.sync()
+    assert (report.creates, report.deletes) == (2, 1)
+    assert crm.profiles().keys() == {row["contact_id"] for row in rows} - {deleted}
+
+
 def test_a_restored_ledger_is_learnt_from_the_crm(world: World, crm: Crm) -> None:
     rows = profile_rows(10)
     world.publish(rows[:8], exclusive=True)

@@ -140,6 +140,18 @@ class InspectableDestination(Protocol):
         ...
 
 
+@runtime_checkable
+class LinkedDestination(Protocol):
+    """A record destination whose keys may be rows of another entity of it: the CRM's contacts."""
+
+    def targets(self) -> Iterator[dict[str, str | None]] | None:
+        """Every row that a key can name, in pages; None if the keys of this sync name none.
+
+        By its id: the id of the row that it was merged into, or None if it was not merged.
+        """
+        ...
+
+
 def refuses_existing(destination: RecordDestination) -> bool:
     """Whether it answers `EXISTS` to an operation with `must_be_new`, and writes nothing then.
 

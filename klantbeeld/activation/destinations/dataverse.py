@@ -8,6 +8,9 @@ addressed by alternate key. A create is an upsert (PATCH), with `If-None-Match: 
 be new; an update has `If-Match: *`, so that a row which was deleted in the CRM is not made again
 from half its columns. Labels of option sets are encoded to the codes that the CRM's metadata
 lists; lookups are written by `@odata.bind`.
+
+Where the key is a lookup, rows are about rows of another table, such as contacts; of those the CRM
+says which are gone, and which were merged into which (`masterid`).
 """
 
 from __future__ import annotations
@@ -138,6 +141,8 @@ class Dataverse:
         self.traffic = self._http.traffic
         self._attributes: dict[str, Attribute] = {}
         self._spellings: dict[str, Attribute] = {}
+        # Logical name and primary key, by entity set.
+        self._tables: dict[str, tuple[str, str]] = {}
         self._model_columns = {column: model for model, column in spec.columns.items()}
 
     # ---- what the CRM has ----------------------------------------------------------------------
@@ -169,10 +174,11 @@ class Dataverse:
         """Read the entity's metadata, once."""
         if self._attributes:
             return
-        sets = {
-            row["EntitySetName"]: row["LogicalName"]
-            for row in self._values("EntityDefinitions?$select=LogicalName,EntitySetName")
-        }
+        names = "LogicalName,EntitySetName,PrimaryIdAttribute"
+        sets = {}
+        for row in self._values(f"EntityDefinitions?$select={names}"):
+            sets[row["EntitySetName"]] = row["LogicalName"]
+            self._tables[row["EntitySetName"]] = (row["LogicalName"], row["PrimaryIdAttribute"])
         logical = sets.get(self._spec.entity)
         if logical is None:
             raise KlantbeeldError(
@@ -347,7 +353,10 @@ class Dataverse:
             wait = retry_after_seconds(CaseInsensitiveDict(answer.headers))
             return Outcome("pending", "429", retry_after=wait)
         if 400 <= status < 500 and status != 408:
-            return Outcome("rejected", self._reason(status, answer.body))
+            reason = self._reason(status, answer.body)
+            if status == 404:
+                reason += ": what it belongs to is not there; was it deleted?"
+            return Outcome("rejected", reason)
         return None
 
     def _reason(self, status: int, content: bytes) -> str:
@@ -381,6 +390,21 @@ class Dataverse:
         for page in self._pages(select):
             # A row without the alternate key is no row of this sync: nobody could address it.
             yield {str(row[key_property]): row for row in page if row[key_property] is not None}
+
+    def targets(self) -> Iterator[dict[str, str | None]] | None:
+        """The rows that the keys name, if the key is a lookup; see `LinkedDestination.targets`."""
+        self._describe()
+        key = self._attributes[self._spec.key_column]
+        return self._targets(key.target) if key.kind == "Lookup" else None
+
+    def _targets(self, entity_set: str) -> Iterator[dict[str, str | None]]:
+        logical, own_id = self._tables[entity_set]
+        path = f"EntityDefinitions(LogicalName='{logical}')/Attributes?$select=LogicalName"
+        # Only tables whose rows can be merged have it.
+        can_merge = any(row["LogicalName"] == "masterid" for row in self._values(path))
+        select = f"{own_id},_masterid_value" if can_merge else own_id
+        for page in self._pages(f"{entity_set}?$select={select}"):
+            yield {str(row[own_id]): row.get("_masterid_value") for row in page}
 
     def _select(self, columns: Iterable[str]) -> str:
         """The query for columns, given by their own name or by that under which a body has them."""
