@@ -4,6 +4,12 @@
 
 Only a published version is read. A run with nothing to do asks the destination nothing. A home
 whose ledger is not of its epoch (restored, or new) is compared with the destination first.
+
+The functions take the sync's name (its model's, such as `sync_crm__customer_profiles`, or its
+audience's) and the home's settings, control plane and warehouse. `run_id` is the run that they are
+part of; `progress` is told a number of rows done, or read, after each batch or page. All of them
+raise `NothingPublished`, `RunInProgress` when another process is at this sync, and a
+`KlantbeeldError` when the published version has no such sync.
 """
 
 from __future__ import annotations
@@ -63,19 +69,6 @@ def run_sync(
     """Bring a destination up to date with the published version.
 
     A failing destination is a report with status failed and no exception: other syncs go on.
-
-    Args:
-        name: The model's name, such as `sync_crm__customer_profiles`.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
-        run_id: The run this is part of.
-        progress: Told the number of rows done, after each batch.
-
-    Raises:
-        NothingPublished: No version is published.
-        RunInProgress: This sync is running in another process.
-        KlantbeeldError: There is no such sync in the published version.
     """
     return _run(_Sync(name, settings, control, warehouse), run_id, None, progress)
 
@@ -89,15 +82,7 @@ def apply_plan(
     *,
     progress: Progress | None = None,
 ) -> SyncReport:
-    """Send exactly a plan that was shown, less what consent has cancelled since.
-
-    Args:
-        plan_id: The plan's id, as `plan_sync` gave it.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
-        run_id: The run this is part of.
-        progress: Told the number of rows done, after each batch.
+    """Send exactly a plan that `plan_sync` gave the id of, less what consent has cancelled since.
 
     Raises:
         KlantbeeldError: There is no such plan, it is too old or was applied already. That the world
@@ -116,16 +101,10 @@ def plan_sync(
     against_destination: bool = False,
     limit: int | None = None,
 ) -> PlanReport:
-    """Say what a run would do now; sends nothing.
+    """Say what a run would do now, with at most `limit` of its rows; sends nothing.
 
-    Args:
-        name: The model's name.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
-        against_destination: Plan on what the destination holds, read from it, and not on what it
-            acknowledged.
-        limit: Rows to show at most; None: all.
+    With `against_destination` it is planned on what the destination holds, read from it, and not on
+    what it acknowledged.
 
     Raises:
         KlantbeeldError: The model cannot be sent, or the destination cannot be read.
@@ -146,14 +125,8 @@ def reconcile_sync(
 ) -> Drift:
     """Read what the destination holds and say how it differs from what we know of it.
 
-    Args:
-        name: The model's name.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
-        repair: Put the ledger right, so that the next run sends what repairs the drift, under the
-            ordinary guards.
-        progress: Told the number of rows read, page by page.
+    With `repair` the ledger is put right, so that the next run sends what repairs the drift, under
+    the ordinary guards.
 
     Raises:
         KlantbeeldError: The model cannot be sent, or the destination cannot be read and compared.
@@ -174,15 +147,8 @@ def settle_unknown(
 ) -> int:
     """Say by hand what became of operations whose outcome is unknown and cannot be read back.
 
-    What arrived is acknowledged; what did not is wanted again, and sent by the next run.
-
-    Args:
-        name: The model's name.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
-        arrived: Whether the destination has what was sent.
-        keys: Keys of the rows, as `klantbeeld sync rows` shows them; None: all that are unknown.
+    What arrived is acknowledged; what did not is wanted again, and sent by the next run. `keys` are
+    those of the rows as `klantbeeld sync rows` shows them; None is all that are unknown.
 
     Returns:
         How many operations were settled.

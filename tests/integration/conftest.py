@@ -38,3 +38,10 @@ def world(tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iter
     made = World(tmp_path / "home", proxy.url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits before another try are short; `Retry-After` is kept to all the same."""
+    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
+    monkeypatch.setattr("klantbeeld.http.GuardedSession._back_off", lambda *_: 0.01)

@@ -30,6 +30,8 @@ from tests.fixtures.destinations import (
     states,
 )
 
+pytestmark = pytest.mark.usefixtures("no_long_waits")
+
 COLUMNS = {"customer": "external_id", "city": "city", "points": "points"}
 TOKEN = "een-geheim-token"
 
@@ -131,12 +133,6 @@ def world(tmp_path: Path, service: Service) -> Iterator[RowsWorld]:
     made = RowsWorld(tmp_path / "home", section(service, FIND_THEN_CREATE))
     yield made
     made.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
-    monkeypatch.setattr("klantbeeld.http.GuardedSession._back_off", lambda *_: 0.01)
 
 
 def rows(count: int, city: str = "Ede") -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +40,8 @@ from tests.fixtures.destinations import (
 )
 from tests.fixtures.vendor_apis import ANSWERS, REQUESTS, violations
 
+pytestmark = pytest.mark.usefixtures("no_long_waits")
+
 MOMENT = "2026-03-01T12:00:00.000Z"
 TOKEN = "een-geheim-token"
 
@@ -53,7 +56,32 @@ def checked(asked: Asked, told: Told) -> Told:
     return told
 
 
-class HubSpot:
+class Vendor:
+    """A vendor's service; what its description does not allow is a problem, and an error."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, asked: Asked) -> Told:
+        try:
+            return checked(asked, self.answer(asked))
+        except AssertionError as error:
+            self.problems.append(str(error))
+            raise
+
+    def answer(self, asked: Asked) -> Told:
+        raise NotImplementedError
+
+
+@contextmanager
+def served(vendor: Vendor) -> Iterator[Service]:
+    running = Service(vendor)
+    yield running
+    running.close()
+    assert vendor.problems == []
+
+
+class HubSpot(Vendor):
     """Contacts with unique property `klant_id`, kept as HubSpot keeps them: every value a text."""
 
     PROPERTIES = (
@@ -70,17 +98,10 @@ class HubSpot:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.rows: dict[str, dict[str, str]] = {}
-        self.problems: list[str] = []
         self.seen_ids: list[str] = []
         self.page = 2
-
-    def __call__(self, asked: Asked) -> Told:
-        try:
-            return checked(asked, self.answer(asked))
-        except AssertionError as error:
-            self.problems.append(str(error))
-            raise
 
     def answer(self, asked: Asked) -> Told:
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
@@ -207,6 +228,7 @@ SCHEMA = pa.schema(
         "stage": pa.string(),
     }
 )
+CONTACTS: dict[str, Any] = {"entity": "contacts", "schema": SCHEMA, "option_columns": ["stage"]}
 
 
 def customers(count: int) -> list[dict[str, Any]]:
@@ -230,16 +252,8 @@ def hubspot() -> HubSpot:
 
 @pytest.fixture
 def service(hubspot: HubSpot) -> Iterator[Service]:
-    running = Service(hubspot)
-    yield running
-    running.close()
-    assert hubspot.problems == []
-
-
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
-    monkeypatch.setattr("klantbeeld.http.GuardedSession._back_off", lambda *_: 0.01)
+    with served(hubspot) as running:
+        yield running
 
 
 def section(service: Service, **more: Any) -> dict[str, Any]:
@@ -268,13 +282,12 @@ def test_hubspot_gets_texts_learns_changes_and_forgets_who_left(
 ) -> None:
     world = RowsWorld(tmp_path / "home", section(service), batch_size=500)
     rows = customers(5)
-    options = {"entity": "contacts", "schema": SCHEMA, "option_columns": ["stage"]}
-    world.publish(rows, COLUMNS, **options)
+    world.publish(rows, COLUMNS, **CONTACTS)
     assert world.sync().acknowledged == 5
     assert hubspot.held() == {row["customer"]: expected(row) for row in rows}
     service.seen.clear()
     rows[2] |= {"city": None, "revenue": Decimal("7.25")}
-    world.publish(rows[1:], COLUMNS, **options)
+    world.publish(rows[1:], COLUMNS, **CONTACTS)
     report = world.sync()
     assert (report.status, report.updates, report.deletes) == ("synced", 1, 1)
     assert hubspot.held() == {row["customer"]: expected(row) for row in rows[1:]}
@@ -282,7 +295,7 @@ def test_hubspot_gets_texts_learns_changes_and_forgets_who_left(
     assert [row["properties"] for row in update["inputs"]] == [{"city": "", "revenue": "7.25"}]
     hubspot.rows = {n: row for n, row in hubspot.rows.items() if row["klant_id"] != "K3"}
     rows[3]["city"] = "Tiel"
-    world.publish(rows[1:], COLUMNS, **options)
+    world.publish(rows[1:], COLUMNS, **CONTACTS)
     assert world.sync().status == "synced"
     assert hubspot.held()["K3"] == expected(rows[3]), "what was deleted there is made whole again"
     world.close()
@@ -294,7 +307,7 @@ def test_hubspot_every_damage_ends_in_the_right_state(
 ) -> None:
     world = RowsWorld(tmp_path / "home", section(service), batch_size=2)
     rows = customers(3)
-    world.publish(rows, COLUMNS, entity="contacts", schema=SCHEMA, option_columns=["stage"])
+    world.publish(rows, COLUMNS, **CONTACTS)
     service.damages = [None, damage]
     reports = [world.sync()]
     while reports[-1].status != "unchanged" and len(reports) < 4:
@@ -308,7 +321,7 @@ def test_hubspot_what_others_did_is_seen_and_put_right(
 ) -> None:
     world = RowsWorld(tmp_path / "home", section(service))
     rows = customers(4)
-    world.publish(rows, COLUMNS, entity="contacts", schema=SCHEMA, option_columns=["stage"])
+    world.publish(rows, COLUMNS, **CONTACTS)
     world.sync()
     assert world.reconcile().rows == 0
     hubspot.rows = {n: row for n, row in hubspot.rows.items() if row["klant_id"] != "K2"}
@@ -468,19 +481,12 @@ def test_hubspot_rows_with_its_own_id_are_changed_and_never_made(
 # ---- Klaviyo -----------------------------------------------------------------------------------
 
 
-class Klaviyo:
+class Klaviyo(Vendor):
     """Profiles by external id."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.profiles: dict[str, dict[str, Any]] = {}
-        self.problems: list[str] = []
-
-    def __call__(self, asked: Asked) -> Told:
-        try:
-            return checked(asked, self.answer(asked))
-        except AssertionError as error:
-            self.problems.append(str(error))
-            raise
 
     def answer(self, asked: Asked) -> Told:
         assert asked.headers["revision"] == "2026-07-15"
@@ -541,6 +547,13 @@ PROFILE_COLUMNS = {
     "tier": "properties.tier",
     "revenue": "properties.revenue",
 }
+PROFILES: dict[str, Any] = {
+    "entity": "profiles",
+    "on_leave": "nothing",
+    "schema": pa.schema(
+        [(name, pa.float64() if name == "revenue" else pa.string()) for name in PROFILE_COLUMNS]
+    ),
+}
 
 
 @pytest.fixture
@@ -550,10 +563,8 @@ def klaviyo() -> Klaviyo:
 
 @pytest.fixture
 def profiles(klaviyo: Klaviyo) -> Iterator[Service]:
-    running = Service(klaviyo)
-    yield running
-    running.close()
-    assert klaviyo.problems == []
+    with served(klaviyo) as running:
+        yield running
 
 
 def klaviyo_section(service: Service, **more: Any) -> dict[str, Any]:
@@ -597,19 +608,15 @@ def test_klaviyo_holds_what_is_wanted_whatever_happens(
 ) -> None:
     world = RowsWorld(tmp_path / "home", klaviyo_section(profiles))
     rows = members(3)
-    options = {"entity": "profiles", "on_leave": "nothing"}
-    schema = pa.schema(
-        [(name, pa.float64() if name == "revenue" else pa.string()) for name in PROFILE_COLUMNS]
-    )
     profiles.damages = [None, damage]
-    world.publish(rows, PROFILE_COLUMNS, schema=schema, **options)
+    world.publish(rows, PROFILE_COLUMNS, **PROFILES)
     assert world.sync().status == "synced"
     assert klaviyo.profiles == {row["customer"]: profile(row) for row in rows}
     klaviyo.profiles["K0"]["first_name"] = "of somebody else"
     rows[0] |= {"tier": None, "email": None}
     profiles.seen.clear()
     profiles.damages = [damage]
-    world.publish(rows, PROFILE_COLUMNS, schema=schema, **options)
+    world.publish(rows, PROFILE_COLUMNS, **PROFILES)
     assert world.sync().status == "synced"
     world.close()
     assert klaviyo.profiles["K0"] == profile(rows[0]) | {"first_name": "of somebody else"}
@@ -625,15 +632,11 @@ def test_klaviyo_a_profile_that_was_deleted_is_made_whole_again(
 ) -> None:
     world = RowsWorld(tmp_path / "home", klaviyo_section(profiles))
     rows = members(2)
-    options = {"entity": "profiles", "on_leave": "nothing"}
-    schema = pa.schema(
-        [(name, pa.float64() if name == "revenue" else pa.string()) for name in PROFILE_COLUMNS]
-    )
-    world.publish(rows, PROFILE_COLUMNS, schema=schema, **options)
+    world.publish(rows, PROFILE_COLUMNS, **PROFILES)
     world.sync()
     del klaviyo.profiles["K1"]
     rows[1]["city"] = "Tiel"
-    world.publish(rows, PROFILE_COLUMNS, schema=schema, **options)
+    world.publish(rows, PROFILE_COLUMNS, **PROFILES)
     assert world.sync().status == "synced"
     world.close()
     assert klaviyo.profiles["K1"] == profile(rows[1])
@@ -723,20 +726,13 @@ def test_klaviyo_a_refused_key_ends_after_one_request(tmp_path: Path, profiles: 
     assert len(profiles.seen) == 1
 
 
-class KlaviyoList:
+class KlaviyoList(Vendor):
     """One list, and profiles by address, which are kept in lower case."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ids: dict[str, str] = {}
         self.members: set[str] = set()
-        self.problems: list[str] = []
-
-    def __call__(self, asked: Asked) -> Told:
-        try:
-            return checked(asked, self.answer(asked))
-        except AssertionError as error:
-            self.problems.append(str(error))
-            raise
 
     def answer(self, asked: Asked) -> Told:
         if asked.path == "/api/profile-import":
@@ -774,8 +770,7 @@ def test_klaviyo_members_of_a_list_come_and_go_and_their_profiles_stay(
 ) -> None:
     lists = KlaviyoList()
     service = Service(lists)
-    columns = {"email": "email"}
-    destination = opened(tmp_path, klaviyo_section(service), columns, "lists/L1")
+    destination = opened(tmp_path, klaviyo_section(service), {"email": "email"}, "lists/L1")
     assert isinstance(destination, KlaviyoDestination)
     assert destination.can_remove
     some = [operation(destination, f"L{n}@voorbeeld.example") for n in range(3)]

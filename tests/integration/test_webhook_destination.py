@@ -18,6 +18,8 @@ from klantbeeld.http import AddressRefused
 from tests.fixtures import destinations as fixture
 from tests.fixtures.destinations import Asked, RowsWorld, Service, Told, opened, operation, states
 
+pytestmark = pytest.mark.usefixtures("no_long_waits")
+
 COLUMNS = {"customer": "customer_id", "city": "city", "points": "points"}
 OLD = "whsec_" + base64.b64encode(b"o" * 32).decode()
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
@@ -54,12 +56,6 @@ def service(receiver: Receiver) -> Iterator[Service]:
     running = Service(receiver)
     yield running
     running.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("klantbeeld.activation.delivery._BASE_SECONDS", 0.01)
-    monkeypatch.setattr("klantbeeld.http.GuardedSession._back_off", lambda *_: 0.01)
 
 
 def section(service: Service, **more: Any) -> dict[str, Any]:

@@ -160,6 +160,24 @@ def refuses_existing(destination: RecordDestination) -> bool:
     return bool(getattr(destination, "refuses_existing", False))
 
 
+def require_fit(spec: SyncSpec, problems: Iterable[str], theirs: str) -> None:
+    """Refuse a sync that does not fit what the system has, with all that does not.
+
+    Args:
+        spec: The sync.
+        problems: What does not fit.
+        theirs: What could be corrected in the system, such as `the CRM's columns`.
+
+    Raises:
+        KlantbeeldError: There are problems.
+    """
+    if told := "; ".join(problems):
+        raise KlantbeeldError(
+            f"{spec.name} does not fit {spec.entity}: {told}",
+            f"Correct meta.sync of the model, or {theirs}; nothing was sent.",
+        )
+
+
 class FileDestination(Protocol):
     """A place where a whole audience is left as a file.
 

@@ -29,7 +29,14 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr
 from requests.structures import CaseInsensitiveDict
 
-from klantbeeld.activation.destinations import EXISTS, INTEGERS, MISSING, NUMBERS, RowRefused
+from klantbeeld.activation.destinations import (
+    EXISTS,
+    INTEGERS,
+    MISSING,
+    NUMBERS,
+    RowRefused,
+    require_fit,
+)
 from klantbeeld.activation.destinations.answers import ApiSettings, dig, told_reason
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
@@ -150,12 +157,7 @@ class Dataverse:
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the sync with the CRM's metadata; see `RecordDestination.check`."""
         self._describe()
-        problems = list(self._problems(types))
-        if problems:
-            raise KlantbeeldError(
-                f"{self._spec.name} does not fit {self._spec.entity}: {'; '.join(problems)}",
-                "Correct meta.sync of the model, or the CRM's columns; nothing was sent.",
-            )
+        require_fit(self._spec, self._problems(types), "the CRM's columns")
 
     def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
         for model, column in self._spec.columns.items():

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import requests
 from pydantic import Field, SecretStr
 
-from klantbeeld.activation.destinations import MISSING, NUMBERS, RowRefused
+from klantbeeld.activation.destinations import MISSING, NUMBERS, RowRefused, require_fit
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
     ApiSettings,
@@ -115,12 +115,7 @@ class HubSpot:
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the sync with the object's properties; see `RecordDestination.check`."""
         self._describe()
-        problems = list(self._problems(types))
-        if problems:
-            raise KlantbeeldError(
-                f"{self._spec.name} does not fit {self._spec.entity}: {'; '.join(problems)}",
-                "Correct meta.sync of the model, or the properties in HubSpot; nothing was sent.",
-            )
+        require_fit(self._spec, self._problems(types), "the properties in HubSpot")
 
     def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
         key = self._properties.get(self._spec.key_column)

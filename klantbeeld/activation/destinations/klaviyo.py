@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from klantbeeld.activation.destinations import MISSING
+from klantbeeld.activation.destinations import MISSING, require_fit
 from klantbeeld.activation.destinations.answers import (
     IDEMPOTENT,
     ApiSettings,
@@ -102,12 +102,7 @@ class Klaviyo:
 
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the sync with what a profile has; see `RecordDestination.check`."""
-        problems = list(self._problems(types))
-        if problems:
-            raise KlantbeeldError(
-                f"{self._spec.name} does not fit Klaviyo: {'; '.join(problems)}",
-                "Correct meta.sync of the model; nothing was sent.",
-            )
+        require_fit(self._spec, self._problems(types), "what Klaviyo has")
         if self._list is not None:
             response = self._http.get(self._list)
             if response.status_code == 404:

@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pydantic import Field, SecretStr
 
-from klantbeeld.activation.destinations import EXISTS, MISSING, NUMBERS, RowRefused
+from klantbeeld.activation.destinations import EXISTS, MISSING, NUMBERS, RowRefused, require_fit
 from klantbeeld.activation.destinations.answers import as_text, comparable_text
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
@@ -179,12 +179,7 @@ class Postgres:
     def check(self, types: Mapping[str, str]) -> None:
         """Compare the sync with the table; see `RecordDestination.check`."""
         self._describe()
-        problems = list(self._problems(types))
-        if problems:
-            raise KlantbeeldError(
-                f"{self._spec.name} does not fit {self._spec.entity}: {'; '.join(problems)}",
-                "Correct meta.sync of the model, or the table; nothing was sent.",
-            )
+        require_fit(self._spec, self._problems(types), "the table")
 
     def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
         key = self._columns.get(self._spec.key_column)
