@@ -121,7 +121,7 @@ def test_a_rejected_row_is_recorded_and_tried_again_until_accepted(world: World,
     rejected = [operation for operation in world.operations() if operation.state == "rejected"]
     assert {operation.destination_key: operation.reason for operation in rejected} == {
         contact_id(4): "400 0x80044331 cdp_city",
-        contact_id(5_000): "404 0x80040217",
+        contact_id(5_000): "404 0x80040217: what it belongs to is not there; was it deleted?",
     }
     assert {operation.attempts for operation in rejected} == {2}
     assert all(operation.payload is None for operation in rejected)
