@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from benchmarks.datasets import DATASETS, Dataset, load
-from benchmarks.plain_splink import THRESHOLD, link_plainly
+from benchmarks.plain_splink import THRESHOLD, count_pairs, link_plainly
 from klantbeeld.identity.evaluation import Quality, evaluate_clusters
 
 OURS: Final = "klantbeeld"
@@ -41,7 +41,8 @@ def measure(system: str, dataset: Dataset) -> list[dict[str, Any]]:
     with duckdb.connect(config={"threads": 2}) as con:
         started = time.process_time()
         plain = link_plainly(con, records, (THRESHOLD,), is_british=dataset.is_british)
-        cost = {"cpu_s": time.process_time() - started, "pairs": plain.pairs / records.num_rows}
+        cost = {"cpu_s": time.process_time() - started, "memory": _peak_mb()}
+        cost["pairs"] = count_pairs(con, plain) / records.num_rows
     rows = [_row(f"plain, {THRESHOLD}", evaluate(dataset, plain.clusters[THRESHOLD]), cost)]
     with duckdb.connect(config={"threads": 2}) as con:
         plain = link_plainly(con, records, BEST_OF, is_british=dataset.is_british)
@@ -68,7 +69,7 @@ def _link_ours(dataset: Dataset) -> tuple[pa.Table, dict[str, float]]:
     cpu = time.process_time() - started
     ids = con.execute("select record_id from people order by id").to_arrow_table()
     clusters = pa.table({"record_id": ids.column(0), "cluster": linkage.clusters.labels})
-    return clusters, {"cpu_s": cpu, "pairs": linkage.pairs / count}
+    return clusters, {"cpu_s": cpu, "pairs": linkage.pairs / count, "memory": _peak_mb()}
 
 
 def evaluate(dataset: Dataset, clusters: pa.Table) -> Quality:
@@ -80,7 +81,6 @@ def evaluate(dataset: Dataset, clusters: pa.Table) -> Quality:
 
 
 def _row(system: str, quality: Quality, cost: Mapping[str, float]) -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "system": system,
         "records": quality.records,
@@ -89,8 +89,11 @@ def _row(system: str, quality: Quality, cost: Mapping[str, float]) -> dict[str, 
         "f1": quality.pair_f1,
         "bcubed": quality.bcubed_f1,
         **cost,
-        **({"memory": peak} if cost else {}),
     }
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _measured_apart(name: str, system: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:

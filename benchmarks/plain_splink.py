@@ -21,7 +21,6 @@ Settings, all of them:
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,11 +73,11 @@ class Plain:
     """What plain Splink made of a data set.
 
     Attributes:
-        pairs: Pairs it compared.
+        rules: The blocking rules it used.
         clusters: Per threshold, `record_id` and `cluster`.
     """
 
-    pairs: int
+    rules: tuple[tuple[str, ...], ...]
     clusters: dict[float, pa.Table]
 
 
@@ -151,7 +150,7 @@ def link_plainly(
         clusters[threshold] = con.execute(
             f"select record_id, cluster_id as cluster from {clustered.physical_name}"
         ).to_arrow_table()
-    return Plain(_compared_pairs(con, rules), clusters)
+    return Plain(tuple(rules), clusters)
 
 
 def _comparisons(have: list[str], is_british: bool) -> list[Any]:
@@ -185,17 +184,33 @@ def _comparisons(have: list[str], is_british: bool) -> list[Any]:
     return chosen
 
 
-def _compared_pairs(con: duckdb.DuckDBPyConnection, rules: Sequence[tuple[str, ...]]) -> int:
-    """Distinct pairs that agree on a rule; counted apart from what is measured."""
-    unions = " union ".join(
-        "select l.record_id as record_id_l, r.record_id as record_id_r from plain as l "
-        "inner join plain as r on l.record_id < r.record_id "
-        + "".join(f" and {_of(key, 'l')} = {_of(key, 'r')}" for key in rule)
-        for rule in rules
+def count_pairs(con: duckdb.DuckDBPyConnection, plain: Plain) -> int:
+    """Distinct pairs that agree on a rule: as many as were compared.
+
+    Args:
+        con: The engine that `link_plainly` used.
+        plain: What it gave.
+    """
+    # A pair belongs to the first rule that finds it; one rule at a time, so that neither a set of
+    # all pairs nor the joins of all rules are held at once.
+    total = 0
+    for number, rule in enumerate(plain.rules):
+        agree = "".join(f" and {_agrees(key)}" for key in rule)
+        earlier = "".join(
+            " and not (" + " and ".join(f"coalesce({_agrees(key)}, false)" for key in other) + ")"
+            for other in plain.rules[:number]
+        )
+        row = con.execute(
+            "select count(*) from plain as l inner join plain as r "
+            f"on l.record_id < r.record_id{agree} where true{earlier}"
+        ).fetchone()
+        total += int(row[0]) if row else 0
+    return total
+
+
+def _agrees(key: str) -> str:
+    left, right = (
+        key.replace("substr(", f"substr({side}.") if "(" in key else f"{side}.{key}"
+        for side in ("l", "r")
     )
-    row = con.execute(f"select count(*) from ({unions})").fetchone()
-    return int(row[0]) if row else 0
-
-
-def _of(key: str, side: str) -> str:
-    return key.replace("substr(", f"substr({side}.") if "(" in key else f"{side}.{key}"
+    return f"{left} = {right}"

@@ -70,23 +70,22 @@ def make_candidate_pairs(
         What each rule did, in order; rules that were not used are left out.
     """
     con.execute("create or replace table candidate_pairs (id_l bigint, id_r bigint, rule utinyint)")
-    total = 0
-    total_budget = max(pairs_per_record * records, PAIRS_AT_LEAST)
+    left = max(pairs_per_record * records, PAIRS_AT_LEAST)
     costs = []
     for number, rule in enumerate(BLOCKING_RULES):
         if largest_blocks is not None:
-            if rule.name in largest_blocks:
-                costs.append(_add_pairs(con, rule, number, largest=largest_blocks[rule.name]))
-            continue
-        budget = rule.pairs_per_record * max(records, SMALL_DATA)
-        if rule.is_extra:
-            budget = min(budget, total_budget - total)
-            if budget <= 0:
+            if rule.name not in largest_blocks:
                 continue
-        cost = _add_pairs(con, rule, number, budget=budget)
-        total += cost.pairs
+            cost = _add_pairs(con, rule, number, largest=largest_blocks[rule.name])
+        else:
+            if rule.is_extra and left <= 0:
+                continue
+            budget = rule.pairs_per_record * max(records, SMALL_DATA)
+            cost = _add_pairs(con, rule, number, budget, left if rule.is_extra else math.inf)
+        left -= cost.pairs
         costs.append(cost)
-    con.execute("drop table if exists blocks")
+    for name in ("block_sizes", "blocks", "new_pairs"):
+        con.execute(f"drop table if exists {name}")
     return costs
 
 
@@ -94,42 +93,82 @@ def _add_pairs(
     con: duckdb.DuckDBPyConnection,
     rule: BlockingRule,
     number: int,
-    *,
-    budget: float = 0.0,
+    budget: float = math.inf,
+    left: float = math.inf,
     largest: int | None = None,
 ) -> RuleCost:
-    """Add one rule's pairs: of blocks up to the largest one given, or that a budget allows."""
-    con.execute(f"create or replace table blocks as {blocks_sql(rule)} qualify size > 1")
-    allowed = f"size <= {largest}" if largest is not None else "pairs_so_far <= $budget"
-    row = con.execute(
-        f"""
-        with sizes as (
-            select size, count(*) / size as blocks, count(*) * (size - 1) / 2 as pairs
-            from blocks group by size
-        ),
-        running as (select *, sum(pairs) over (order by size) as pairs_so_far from sizes)
-        select
-            coalesce(max(size) filter ({allowed}), 0),
-            coalesce(sum(blocks) filter (not ({allowed})), 0)
-        from running
-        """,
-        {} if largest is not None else {"budget": budget},
-    ).fetchone()
-    used, left_out = (int(value) for value in row or (0, 0))
-    if largest is None:
-        largest = used if left_out else max(used, math.isqrt(int(2 * ONE_BLOCK * budget)))
-    if used == 0:
-        return RuleCost(rule.name, 0, left_out, 0, largest)
-    inserted = con.execute(f"""
-        insert into candidate_pairs
-        select blocks_l.id, blocks_r.id, {number}
-        from (from blocks where size <= {used}) as blocks_l
-        inner join (from blocks where size <= {used}) as blocks_r
+    """Add one rule's pairs, of its smallest blocks first.
+
+    Args:
+        con: The linkage's own engine.
+        rule: The rule.
+        number: Its number.
+        budget: Pairs that it may look at.
+        left: Pairs that it may add to those of earlier rules.
+        largest: The records in the largest block that it may use, in place of both.
+    """
+    con.execute(f"""
+        create or replace table block_sizes as
+        select {_block(rule)} as block, count(*) as size
+        from people where {_is_placed(rule)} group by block having size > 1
+    """)
+    used = largest
+    if used is None:
+        used = _largest_within(con, "select size, size * (size - 1) / 2 from block_sizes", budget)
+    con.execute(f"""
+        create or replace table blocks as
+        select people.id, block_sizes.block, block_sizes.size
+        from people
+        inner join block_sizes on block_sizes.block = {_block(rule)}
+        where {_is_placed(rule)} and block_sizes.size <= {used}
+    """)
+    # Counted when they are there: most of the pairs of a strict rule are known from stricter ones.
+    con.execute("""
+        create or replace table new_pairs as
+        select blocks_l.id as id_l, blocks_r.id as id_r, blocks_l.size
+        from blocks as blocks_l
+        inner join blocks as blocks_r
             on blocks_r.block = blocks_l.block and blocks_r.id > blocks_l.id
         anti join candidate_pairs as known
             on known.id_l = blocks_l.id and known.id_r = blocks_r.id
-    """).fetchone()
-    return RuleCost(rule.name, int(inserted[0]) if inserted else 0, left_out, used, largest)
+    """)
+    if largest is None and _scalar(con, "select count(*) from new_pairs") > left:
+        used = _largest_within(con, "select size, 1 from new_pairs", left)
+    pairs = _scalar(
+        con,
+        "insert into candidate_pairs "
+        f"select id_l, id_r, {number} from new_pairs where size <= {used}",
+    )
+    left_out, widest = con.execute(f"""
+        select count(*) filter (size > {used}), coalesce(max(size) filter (size <= {used}), 0)
+        from block_sizes
+    """).fetchone() or (0, 0)
+    if largest is None:
+        largest = used
+        if not left_out:
+            largest = max(used, math.isqrt(int(2 * ONE_BLOCK * min(budget, left))))
+    return RuleCost(rule.name, pairs, int(left_out), int(widest), largest)
+
+
+def _largest_within(con: duckdb.DuckDBPyConnection, pairs: str, most: float) -> int:
+    """The largest block so that all up to its size have no more pairs than this; 0 for none.
+
+    Args:
+        con: The linkage's own engine.
+        pairs: SQL for the size of a block and pairs of it, any number of rows.
+        most: How many pairs.
+    """
+    return _scalar(
+        con,
+        f"""
+        with sizes as (
+            select size, sum(pairs) as pairs from ({pairs}) as found (size, pairs) group by size
+        ),
+        running as (select size, sum(pairs) over (order by size) as pairs from sizes)
+        select coalesce(max(size) filter (pairs <= $most), 0) from running
+        """,
+        {"most": most},
+    )
 
 
 def make_candidate_pairs_of_changes(
@@ -189,8 +228,8 @@ def _add_pairs_of(
     left: str | None,
 ) -> None:
     """Add one rule's pairs of some records; leaves `near`, all records of their blocks."""
-    present = " and ".join(f"({key}) is not null" for key in rule.keys)
-    placed = f"select hash({', '.join(rule.keys)}) as block"
+    present = _is_placed(rule)
+    placed = f"select {_block(rule)} as block"
     gone = f"union all {placed}, 0 as came, 1 as went from {left} where {present}" if left else ""
     con.execute(f"""
         create or replace table near as
@@ -205,7 +244,7 @@ def _add_pairs_of(
             from moves group by block
         ),
         placed as (
-            select id, hash({", ".join(rule.keys)}) as block from people where {present}
+            select id, {_block(rule)} as block from people where {present}
         )
         select
             placed.id,
@@ -228,11 +267,18 @@ def _add_pairs_of(
     """)
 
 
-def blocks_sql(rule: BlockingRule, people: str = "people") -> str:
-    """The records that a rule can place: `id`, `block`, and the `size` of the block."""
-    present = " and ".join(f"({key}) is not null" for key in rule.keys)
-    return f"""
-        select id, hash({", ".join(rule.keys)}) as block, count(*) over (partition by block) as size
-        from {people}
-        where {present}
-    """
+def _block(rule: BlockingRule) -> str:
+    """SQL for the block of a record."""
+    return f"hash({', '.join(rule.keys)})"
+
+
+def _is_placed(rule: BlockingRule) -> str:
+    """SQL for whether a rule can place a record."""
+    return " and ".join(f"({key}) is not null" for key in rule.keys)
+
+
+def _scalar(
+    con: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, float] | None = None
+) -> int:
+    row = con.execute(sql, parameters or {}).fetchone()
+    return int(row[0]) if row else 0

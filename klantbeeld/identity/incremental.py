@@ -87,14 +87,14 @@ def find_changes(con: duckdb.DuckDBPyConnection) -> Changes | None:
     Returns:
         None if nothing is known of the last linkage.
     """
-    columns = ", ".join(preparation.COLUMNS)
+    digest = preparation.digest_sql()
     try:
         moved = con.execute(f"""
             select coalesce(present.record_id, linked.record_id) as record_id,
                 present.record_id is not null as is_present,
                 linked.record_id is not null as is_known
             from (
-                select record_id, hash({columns}) as digest from {preparation.INPUT_TABLE}
+                select record_id, {digest} as digest from {preparation.INPUT_TABLE}
             ) as present
             full join {STATE_TABLE} as linked on linked.record_id = present.record_id
             where linked.digest is distinct from present.digest
@@ -107,7 +107,7 @@ def find_changes(con: duckdb.DuckDBPyConnection) -> Changes | None:
         con,
         f"(select * from {preparation.INPUT_TABLE} where record_id in "
         "(select record_id from linkage_moved where is_present))",
-    )
+    ).read_all()
     former = con.execute("select record_id from linkage_moved where is_known").to_arrow_table()
     con.unregister("linkage_moved")
     return Changes(records, former, known)
@@ -138,8 +138,7 @@ def make_present_people(
         with present as (
             from linked_people anti join former_records using (record_id)
             union all by name
-            select people.* exclude (id), changed_records.digest
-            from people inner join changed_records using (record_id)
+            select * exclude (id) from people
         )
         select row_number() over (order by record_id) - 1 as id, * from present
     """)

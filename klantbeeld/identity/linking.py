@@ -8,6 +8,7 @@ Flow: people -> candidate_pairs -> scored_pairs -> labels per record.
 
 import logging
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -58,6 +59,19 @@ KEPT_OF_PAIRS: Final = (
     "rarity",
     "rarity_housemates",
 )
+# What Splink is given of a record, and of pairs at a time: it holds both records of each in full,
+# twice.
+COMPARED_COLUMNS: Final = tuple(
+    sorted(
+        {
+            column
+            for comparison in COMPARISONS
+            for sql in (comparison.missing, *(level.condition for level in comparison.levels))
+            for column in re.findall(r"\b(\w+)_[lr]\b", sql)
+        }
+    )
+)
+PAIRS_AT_ONCE: Final = 300_000
 _TOLERANCE: Final = 1e-7
 
 
@@ -114,7 +128,12 @@ class Scorer:
         prior = model.prior(records)
         self._prior_weight = math.log2(prior / (1 - prior))
         self._api = DuckDBAPI(con)
-        registered = self._api.register(people, dataset_display_name="records")
+        compared = f"compared_{people}"
+        con.execute(
+            f"create or replace view {compared} as "
+            f"select id, {', '.join(COMPARED_COLUMNS)} from {people}"
+        )
+        registered = self._api.register(compared, dataset_display_name="records")
         # Settings that the model writes need no validation, which is half the cost of a small run.
         self.linker = Linker(
             registered, model.splink_settings(records), validate_settings=False, log_level="ERROR"
@@ -137,10 +156,13 @@ class Scorer:
                 (`strangers_<name>`, `housemates_<name>`) and how much of the first is due to a
                 value being rare or common (`rarity_<name>`).
         """
-        if _count(self._con, pairs) == 0:
-            nothing = self._nothing_sql(in_detail=in_detail)
-            self._con.execute(f"create or replace table {target} as {nothing}")
-            return
+        nothing = self._nothing_sql(in_detail=in_detail)
+        self._con.execute(f"create or replace table {target} as {nothing}")
+        parts = -(-_count(self._con, pairs) // PAIRS_AT_ONCE)
+        for part in range(parts):
+            self._score_part(f"{pairs} where id_l % {parts} = {part}", target, in_detail=in_detail)
+
+    def _score_part(self, pairs: str, target: str, *, in_detail: bool) -> None:
         name = f"given_pairs_{self._registered}"
         self._registered += 1
         self._con.execute(
@@ -150,10 +172,8 @@ class Scorer:
         given = self._api.register(name, dataset_display_name=f"pairs_{self._registered}")
         self.linker.table_management.register_blocked_pairs_for_predict(given)
         predicted = self.linker.inference.predict(warning_mode="never")
-        self._con.execute(
-            f"create or replace table {target} as "
-            f"{self._weigh_sql(predicted.physical_name, in_detail=in_detail)}"
-        )
+        weighed = self._weigh_sql(predicted.physical_name, in_detail=in_detail)
+        self._con.execute(f"insert into {target} by name {weighed}")
         predicted.drop_table_from_database_and_remove_from_cache()
         self._con.execute(f"drop view {name}")
 

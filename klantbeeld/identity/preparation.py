@@ -51,6 +51,8 @@ NO_NAMES: Final = (
     "herr", "frau", "hr", "fr", "madame", "mme", "monsieur",
 )  # fmt: skip
 COLUMNS: Final = ("record_id", "source", "birth_date", *_TEXT_COLUMNS)
+# Records read at a time.
+ROWS: Final = 100_000
 # What the link stage keeps with people for the next linkage; nothing is compared by them.
 STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
 
@@ -65,20 +67,19 @@ def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.Table:
-    """The linkage records of a warehouse connection: the needed columns, and a digest of them.
+def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.RecordBatchReader:
+    """The linkage records of a warehouse connection: the needed columns, as they are read.
+
+    Args:
+        con: The open build; it does nothing else before the last record is read.
+        table: A table, or a query in brackets.
 
     Raises:
         KlantbeeldError: The table or a column of it is missing.
     """
-    columns = ", ".join(
-        f"cast({name} as {'date' if name == 'birth_date' else 'varchar'}) as {name}"
-        for name in COLUMNS
-    )
+    columns = ", ".join(f"{_typed(name)} as {name}" for name in COLUMNS)
     try:
-        return con.execute(
-            f"select {columns}, hash({', '.join(COLUMNS)}) as digest from {table} as records"
-        ).to_arrow_table()
+        return con.execute(f"select {columns} from {table} as records").to_arrow_reader(ROWS)
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise KlantbeeldError(
             f"the linkage records cannot be read from {table}: {str(error).splitlines()[0]}",
@@ -86,11 +87,20 @@ def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.T
         ) from None
 
 
-def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
+def digest_sql() -> str:
+    """SQL for the digest of a linkage record, as `make_people` keeps it."""
+    return f"hash({', '.join(_typed(name) for name in COLUMNS)})"
+
+
+def _typed(name: str) -> str:
+    return f"cast({name} as {'date' if name == 'birth_date' else 'varchar'})"
+
+
+def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table | pa.RecordBatchReader) -> int:
     """Make the table `people` from linkage records.
 
     `id` numbers the records in the order of their record id, so that nothing depends on input
-    order.
+    order; `digest` tells whether a record changed.
 
     Args:
         con: The linkage's own engine.
@@ -102,13 +112,23 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
     Raises:
         KlantbeeldError: A record id is missing or not unique.
     """
-    con.register("input_records", records)
+    con.register("given_records", records)
+    con.execute("create or replace table input_records as from given_records")
+    con.unregister("given_records")
+    # Sorted without what they carry: all columns would be moved about, and held twice.
+    con.execute("""
+        create or replace table input_numbers as
+        select rowid as at, row_number() over (order by record_id) - 1 as id from input_records
+    """)
     con.register("name_variants", _name_variants())
     text = ", ".join(f"nullif(trim({name}), '') as {name}" for name in _TEXT_COLUMNS)
     con.execute(f"""
         create or replace table people as
         with given as (
-            select record_id, source, birth_date, {text} from input_records
+            select
+                input_numbers.id, record_id, source, birth_date, {text}, {digest_sql()} as digest
+            from input_records
+            inner join input_numbers on input_numbers.at = input_records.rowid
         ),
         titled as (
             select
@@ -143,7 +163,7 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
         ),
         shaped as (
             select
-                row_number() over (order by record_id) - 1 as id,
+                id,
                 record_id,
                 source,
                 case when length(given_name) > 1 then given_name end as first_name,
@@ -174,7 +194,8 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
                 postal_code_std as postal_code,
                 city_std as city,
                 deterministic_key,
-                linked_record_id
+                linked_record_id,
+                digest
             from named
         )
         select
@@ -185,9 +206,9 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table) -> int:
             split_part(email, '@', 1) as email_name
         from shaped
         left join name_variants on name_variants.name = shaped.first_word
-        order by id
     """)
-    con.unregister("input_records")
+    for name in ("input_records", "input_numbers"):
+        con.execute(f"drop table {name}")
     con.unregister("name_variants")
     count, distinct = _row(con, "select count(*), count(distinct record_id) from people")
     if count != distinct:

@@ -275,11 +275,7 @@ def _link_all(
     how: How,
 ) -> _Work:
     """Link every record of the build."""
-    records = preparation.read_input(con)
-    count = preparation.make_people(own, records)
-    own.register("input_digests", records.select(["record_id", "digest"]))
-    own.execute("create or replace table digests as from input_digests")
-    own.unregister("input_digests")
+    count = preparation.make_people(own, preparation.read_input(con))
     found = find_values(own)
     frozen = version.frozen()
     because = _why_to_freeze(frozen, count)
@@ -386,10 +382,8 @@ def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: F
     if work.mode == FULL:
         con.execute(f"""
             create or replace table linkage_people as
-            select people.* exclude (id), digests.digest, {state}
-            from people
-            inner join placed on placed.id = people.id
-            inner join digests on digests.record_id = people.record_id
+            select people.* exclude (id), {state}
+            from people inner join placed on placed.id = people.id
         """)
         clusters = con.execute("select record_id, cluster from linkage_people").to_arrow_table()
     else:
@@ -665,7 +659,7 @@ def make_profile_records(
         inner join assigned_records on assigned_records.record_id = people.record_id
         inner join sizes on sizes.id = people.id
         left join nearest on nearest.id = people.id
-        order by people.record_id
+        order by people.id
         """,
         [model_version],
     )
@@ -895,9 +889,9 @@ _BY_RECORD: Final = {
         select
             record_id_l, record_id_r, match_weight, match_probability, match_key, decision,
             {", ".join(KEPT_OF_PAIRS)}
-        from pairs order by record_id_l, record_id_r
+        from pairs order by id_l, id_r
     """,
-    "linkage_people": "from linkage_people order by record_id",
+    "linkage_people": "from linkage_people",
 }
 
 
@@ -906,7 +900,7 @@ def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection, mode:
     con.execute("create schema if not exists identity")
     whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_BY_RECORD}
     for name, query in whole.items():
-        con.register("identity_table", own.execute(query).to_arrow_table())
+        con.register("identity_table", own.execute(query).to_arrow_reader(preparation.ROWS))
         con.execute(f"create or replace table identity.{name} as from identity_table")
         con.unregister("identity_table")
     if mode == FULL:
@@ -925,7 +919,7 @@ def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection, mode:
             or (record_id_l in (from linkage_region) and record_id_r in (from linkage_region))
     """)
     for name, query in _BY_RECORD.items():
-        con.register("identity_table", own.execute(query).to_arrow_table())
+        con.register("identity_table", own.execute(query).to_arrow_reader(preparation.ROWS))
         con.execute(f"insert into identity.{name} by name from identity_table")
         con.unregister("identity_table")
     con.unregister("linkage_touched")

@@ -162,27 +162,25 @@ def find_values(con: duckdb.DuckDBPyConnection) -> pa.Table:
 
 def _null(con: duckdb.DuckDBPyConnection) -> None:
     """Null the listed values; what is derived from them goes with them."""
-    replaced = []
-    for kind in _SHARED:
-        listed = f"(select value from suppressed_values where kind = '{kind.kind}')"
-        for column in kind.columns:
-            replaced.append(f"case when {column} not in {listed} then {column} end as {column}")
-        for column in kind.with_columns:
-            replaced.append(
-                f"case when {kind.columns[0]} not in {listed} then {column} end as {column}"
-            )
-    dates = "(select value from suppressed_values where kind = 'birth_date')"
-    days = "(select value from suppressed_values where kind = 'birthday')"
-    # What is left of such a day is its year, written as `files.dates` writes a year alone.
-    for column, year in (
-        ("birth_text", "concat(left(birth_text, 4), '-xx-', substr(birth_text, 3, 2))"),
-        ("birth_swapped", "null"),
+    nulled = [
+        (kind.kind, column, (column, *kind.with_columns))
+        for kind in _SHARED
+        for column in kind.columns
+    ]
+    for kind, column, columns in (
+        *nulled,
+        ("birth_date", "birth_text", ("birth_text", "birth_swapped")),
     ):
-        replaced.append(
-            f"case when birth_text in {dates} then null "
-            f"when right(birth_text, 5) in {days} then {year} else {column} end as {column}"
+        con.execute(f"""
+            update people set {", ".join(f"{name} = null" for name in columns)}
+            where {column} in (select value from suppressed_values where kind = '{kind}')
+        """)
+    # What is left of a day that is no birthday is its year, written as `files.dates` writes a year.
+    con.execute("""
+        update people set
+            birth_text = concat(left(birth_text, 4), '-xx-', substr(birth_text, 3, 2)),
+            birth_swapped = null
+        where right(birth_text, 5) in (
+            select value from suppressed_values where kind = 'birthday'
         )
-    con.execute(f"""
-        create or replace table people as
-        select * replace ({", ".join(replaced)}) from people order by id
     """)

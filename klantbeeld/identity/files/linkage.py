@@ -191,7 +191,7 @@ def _link(
         today=request.today,
     )
     copies = set_copies_aside(con)
-    count = preparation.make_people(con, preparation.read_input(con, LINKAGE_RECORDS))
+    count = preparation.make_people(con, preparation.read_input(con, LINKAGE_RECORDS).read_all())
     con.execute(f"drop table {LINKAGE_RECORDS}")
     write_birth_texts(con)
     # The key is for digests in a list of values, which nobody keeps here.
