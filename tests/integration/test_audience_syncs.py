@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,36 +16,9 @@ from klantbeeld.activation.logs import last_results
 from klantbeeld.control.tables import consent_events
 from klantbeeld.records import keyed_hash
 from tests.fixtures.activation import AS_OF
-from tests.fixtures.destinations import Asked, RowsWorld, Service, Told
+from tests.fixtures.destinations import RowsWorld, Service
+from tests.fixtures.mailing import Mailing, section
 
-
-class Mailing:
-    """A list of members by address; off the list, a subscriber stays."""
-
-    def __init__(self) -> None:
-        self.members: dict[str, str | None] = {}
-        self.known: set[str] = set()
-
-    def __call__(self, asked: Asked) -> Told:
-        address = asked.path.rpartition("/")[2].replace("%40", "@")
-        if asked.method == "GET":
-            if address not in self.members:
-                return Told(404, {})
-            return Told(200, {"email": address, "first_name": self.members[address]})
-        if asked.method == "DELETE":
-            self.members.pop(address, None)
-            return Told(204)
-        self.known.add(address)
-        self.members[address] = asked.json["first_name"]
-        return Told(200, {"email": address})
-
-
-ENTITY = {
-    "find": {"path": "members/{key}", "key": "email"},
-    "upsert": {"method": "PUT", "path": "members/{key}", "body": "{row}"},
-    "remove": {"method": "DELETE", "path": "members/{key}"},
-    "whole_rows": True,
-}
 AUDIENCE = {
     "owner": "marketing",
     "purpose": "commercial",
@@ -128,12 +100,7 @@ def mailing() -> Mailing:
 @pytest.fixture
 def world(tmp_path: Path, mailing: Mailing) -> Iterator[AudienceWorld]:
     service = Service(mailing)
-    section: dict[str, Any] = {
-        "kind": "rest",
-        "base_url": service.url,
-        "entities": {"members": ENTITY},
-    }
-    made = AudienceWorld(tmp_path / "home", section, batch_size=100)
+    made = AudienceWorld(tmp_path / "home", section(service), batch_size=100)
     yield made
     made.close()
     service.close()

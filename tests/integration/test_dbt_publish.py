@@ -13,10 +13,15 @@ import duckdb
 import pytest
 
 from demo.world import generate_tables
+from klantbeeld.activation import SyncReport, run_sync
 from klantbeeld.activation.specs import list_audiences, list_syncs, read_manifest
+from klantbeeld.files import private_dir
 from klantbeeld.transform.registry import refresh
+from tests.fixtures.activation import AS_OF
 from tests.fixtures.dbt_world import DbtWorld
+from tests.fixtures.destinations import RowsWorld, Service
 from tests.fixtures.identity_world import create_true_identity, link_companies_and_households
+from tests.fixtures.mailing import Mailing, section
 from tests.fixtures.raw_world import create_demo_world
 
 pytestmark = pytest.mark.integration
@@ -52,7 +57,7 @@ def segment(world: DbtWorld) -> Iterator[Callable[[str, str], Path]]:
 
     yield write
     for path in written:
-        path.unlink()
+        path.unlink(missing_ok=True)
     refresh(world.project)
 
 
@@ -344,3 +349,58 @@ def test_a_typing_error_in_survivorship_is_found_before_any_sql_runs(world: DbtW
     assert not done.success
     assert "'initials' has the unknown rule 'most_compleet'" in done.said
     assert "most_complete" in done.said
+
+
+FRIENDS = """{{{{ config(meta={{'owner': 'marketing', 'purpose': 'commercial', 'channel': 'email',
+    'destination': 'newsletter', 'columns': ['email', 'first_name'],
+    'sync': {{'entity': 'members', 'columns': {{'email': 'email', 'first_name': 'first_name'}}}},
+}}) }}}}
+select profile_id from {{{{ ref('dim_profiles') }}}} where {condition}"""
+
+
+@pytest.mark.long
+def test_who_unsubscribes_at_the_newsletter_leaves_the_list_though_a_broken_join_is_held(
+    world: DbtWorld, segment: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    mailing = Mailing()
+    service = Service(mailing)
+    home = RowsWorld(tmp_path / "home", section(service), batch_size=500)
+    destinations = {"newsletter": {"environment": "demo", **section(service)}}
+    settings = home.settings.model_copy(update={"destinations": destinations})
+
+    def send(condition: str) -> SyncReport:
+        segment("friends", FRIENDS.format(condition=condition))
+        done = world.dbt("run", "-s", "int_consents__unioned dim_contact_points seg_friends")
+        assert done.success, done.said[-3000:]
+        shutil.copy(world.warehouse, private_dir(settings.paths.build_dir) / "warehouse.duckdb")
+        home.warehouse.publish(
+            run_id="run",
+            as_of=AS_OF,
+            counts={},
+            on_commit=lambda *_: None,
+            manifest=world.target / "manifest.json",
+        )
+        return run_sync("friends", settings, home.control, home.warehouse, "run")
+
+    first = send("true")
+    before = set(mailing.members)
+    assert (first.status, first.creates) == ("synced", len(before))
+    assert len(before) > 60
+    with duckdb.connect(str(world.warehouse)) as con:
+        ((leaving,),) = con.execute(
+            """
+            update raw_newsletter.subscribers
+            set status = 'unsubscribed', updated_at = (select as_of from meta.run_context)
+            where subscriber_key = (
+                select min(subscriber_key) from raw_newsletter.subscribers
+                where list_contains($members, lower(trim(email)))
+            ) returning lower(trim(email))
+            """,
+            {"members": sorted(before)},
+        ).fetchall()
+    report = send("false")
+    assert (report.status, report.withdrawals, report.held) == ("held", 1, len(before) - 1)
+    assert set(mailing.members) == before - {leaving}
+    assert leaving in mailing.known, "off the list, and not deleted"
+    home.close()
+    service.close()
