@@ -27,7 +27,7 @@ from klantbeeld.activation.specs import (
 )
 
 if TYPE_CHECKING:
-    from klantbeeld.activation.exports import run_export
+    from klantbeeld.activation.exports import plan_export, run_export
     from klantbeeld.activation.lanes import side_by_side
     from klantbeeld.activation.plans import approve
     from klantbeeld.activation.syncs import (
@@ -48,6 +48,7 @@ __all__ = [
     "approve",
     "list_audiences",
     "list_syncs",
+    "plan_export",
     "plan_sync",
     "read_manifest",
     "reconcile_sync",
@@ -61,6 +62,7 @@ __all__ = [
 _LATE = {
     "apply_plan": "syncs",
     "approve": "plans",
+    "plan_export": "exports",
     "plan_sync": "syncs",
     "reconcile_sync": "syncs",
     "run_export": "exports",

@@ -16,7 +16,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -69,24 +70,19 @@ def run_export(
         KlantbeeldError: There is no such audience in the published version.
     """
     started = time.monotonic()
-    version = warehouse.current()
-    if version is None:
-        raise NothingPublished
-    spec = find_audience(read_manifest(version.manifest), audience)
-    clock = Clock(settings)
-    name = f"audience_{spec.name}"
-    ledger = Ledger(control, name, clock)
-    with run_lock(settings.paths.home / "locks" / f"{name}.lock", f"export {spec.name}"):
-        sync_run_id = ledger.start_run(run_id, version.version_id)
-        report = ExportReport(spec.name, "failed", version.version_id, spec.destination)
+    export = _Export(audience, settings, control, warehouse)
+    name, ledger = export.name, export.ledger
+    with export.lock():
+        report = export.report
+        sync_run_id = ledger.start_run(run_id, report.version_id)
         try:
-            report = _Export(settings, control, spec, version, ledger, clock).go(warehouse, report)
+            report = export.go()
         except KlantbeeldError as error:
             logger.error("%s failed: %s", name, error.message)
             message = in_one_line(error.message, error.hint)
             report = replace(report, message=message)
         except OSError as error:
-            message = f"the folder of {spec.destination} cannot be written: {error.strerror}"
+            message = f"the folder of {report.destination} cannot be written: {error.strerror}"
             report = replace(report, message=message)
         report = replace(report, seconds=time.monotonic() - started)
         ledger.finish_run(
@@ -100,35 +96,74 @@ def run_export(
     return report
 
 
+def plan_export(
+    audience: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
+) -> ExportReport:
+    """Say what a run would write now; nothing leaves the home.
+
+    Args:
+        audience: Its name.
+        settings: The home's settings.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+
+    Returns:
+        A report whose status is planned, unchanged, held or disabled.
+
+    Raises:
+        KlantbeeldError: The audience cannot be written, or there is none of that name.
+    """
+    export = _Export(audience, settings, control, warehouse)
+    with export.lock():
+        return export.plan()
+
+
 class _Export:
-    """The steps of one export."""
+    """An audience of the current version, and the steps of its export.
+
+    Attributes:
+        report: What is known before the first step.
+    """
 
     def __init__(
-        self,
-        settings: Settings,
-        control: ControlPlane,
-        spec: AudienceSpec,
-        version: Version,
-        ledger: Ledger,
-        clock: Clock,
+        self, audience: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
     ) -> None:
+        version = warehouse.current()
+        if version is None:
+            raise NothingPublished
+        self._version: Version = version
+        self._spec: AudienceSpec = find_audience(read_manifest(version.manifest), audience)
         self._settings = settings
         self._control = control
-        self._spec = spec
-        self._version = version
-        self._ledger = ledger
+        self._warehouse = warehouse
+        clock = Clock(settings)
         self._now = clock.now()
-        self._name = f"audience_{spec.name}"
-        self._left_over = re.compile(
-            rf"\.{re.escape(spec.name)}_\d{{8}}_[0-9a-f]{{12}}\.[a-z.]+\.partial"
+        self.name = f"audience_{self._spec.name}"
+        self.ledger = Ledger(control, self.name, clock)
+        self.report = ExportReport(
+            self._spec.name, "failed", version.version_id, self._spec.destination
         )
-        self._plans = PlanBook(control, self._name, clock, settings.activation.approval_hours)
+        self._left_over = re.compile(
+            rf"\.{re.escape(self._spec.name)}_\d{{8}}_[0-9a-f]{{12}}\.[a-z.]+\.partial"
+        )
+        self._plans = PlanBook(control, self.name, clock, settings.activation.approval_hours)
 
-    def go(self, warehouse: Warehouse, report: ExportReport) -> ExportReport:
+    def lock(self) -> AbstractContextManager[None]:
+        """The lock of this export: one process at a time writes it."""
+        path = self._settings.paths.home / "locks" / f"{self.name}.lock"
+        return run_lock(path, f"export {self._spec.name}")
+
+    def plan(self) -> ExportReport:
+        """Write the file in the home, compare, and throw it away."""
+        if self._is_switched_off:
+            return self._disabled()
+        with self._partial() as partial:
+            return self._compared(open_files(self._settings, self._spec), partial)[0]
+
+    def go(self) -> ExportReport:
         """Write, compare, and put in place."""
-        if is_switched_off(self._settings, self._spec.destination):
-            message = f"destinations.{self._spec.destination} is switched off"
-            return replace(report, status="disabled", message=message)
+        if self._is_switched_off:
+            return self._disabled()
         destination = open_files(self._settings, self._spec)
         store = destination.store
         there = store.names()
@@ -136,47 +171,78 @@ class _Export:
             if self._left_over.fullmatch(name):
                 store.remove(name)  # of a run that was killed: the lock says there is no other
         self._remove_expired(store)
-        # One name for all runs: what a killed one left is written over.
-        partial = private_dir(self._settings.paths.exports_dir) / self._spec.name
-        partial.unlink(missing_ok=True)
-        try:
-            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
-            with warehouse.read(self._version.version_id) as connection:
-                columns, rows, withheld = self._write(connection, destination, partial)
-            digest = file_digest(partial)
-            report = replace(report, rows=rows, withheld=withheld, digest=digest)
-            last = self._last()
-            if last is not None and last.digest == digest:
+        with self._partial() as partial:
+            report, columns, reasons = self._compared(destination, partial)
+            digest = str(report.digest)
+            if report.status == "unchanged":
                 self._plans.close()
-                return replace(report, status="unchanged", file=_name(last.file))
-            reasons = reasons_to_hold_export(
-                rows,
-                None if last is None else last.rows,
-                self._settings.activation.export_shrink_percent,
-            )
-            if last is not None:
-                limits = self._settings.activation
-                reasons += upstream_reasons(
-                    self._ledger.rows_when_last_sent(),
-                    self._version.counts,
-                    Limit(limits.guard_rows, limits.guard_percent),
-                )
-            if reasons and not self._plans.is_approved(digest):
-                self._plans.record(digest, self._version.version_id, {"rows": rows}, reasons)
-                message = f"held for review: {'; '.join(reasons)}. The file before stays."
-                return replace(report, status="held", message=message)
+                return report
+            if report.status == "held":
+                self._plans.record(digest, self._version.version_id, {"rows": report.rows}, reasons)
+                return report
             size = partial.stat().st_size
             name = self._file_name(there, digest, destination.suffix)
             failpoint("export.before_rename")
             store.put(partial, name)
             failpoint("export.after_rename")
             expires_at = self._now + timedelta(days=self._settings.activation.export_days)
-            partial.write_text(self._manifest(name, columns, rows, withheld, digest, expires_at))
+            partial.write_text(
+                self._manifest(name, columns, report.rows, report.withheld, digest, expires_at)
+            )
             store.put(partial, name + _MANIFEST)
+        self._record(f"{store.address}/{name}", report.rows, digest, expires_at)
+        return replace(report, status="written", file=name, bytes=size)
+
+    @property
+    def _is_switched_off(self) -> bool:
+        return is_switched_off(self._settings, self._spec.destination)
+
+    def _disabled(self) -> ExportReport:
+        message = f"destinations.{self._spec.destination} is switched off"
+        return replace(self.report, status="disabled", message=message)
+
+    @contextmanager
+    def _partial(self) -> Iterator[Path]:
+        """A file in the home for the audience while it is written; gone afterwards."""
+        # One name for all runs: what a killed one left is written over.
+        partial = private_dir(self._settings.paths.exports_dir) / self._spec.name
+        partial.unlink(missing_ok=True)
+        try:
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+            yield partial
         finally:
             partial.unlink(missing_ok=True)
-        self._record(f"{store.address}/{name}", rows, digest, expires_at)
-        return replace(report, status="written", file=name, bytes=size)
+
+    def _compared(
+        self, destination: FileDestination, partial: Path
+    ) -> tuple[ExportReport, list[str], list[str]]:
+        """Write the rows that may leave to a file of ours and compare it with the last one sent.
+
+        Returns:
+            A report (unchanged, held or planned), the columns, and the reasons to hold it.
+        """
+        with self._warehouse.read(self._version.version_id) as connection:
+            columns, rows, withheld = self._write(connection, destination, partial)
+        digest = file_digest(partial)
+        last = self._last()
+        before = None if last is None else last.rows
+        report = replace(
+            self.report, rows=rows, rows_before=before, withheld=withheld, digest=digest
+        )
+        if last is not None and last.digest == digest:
+            return replace(report, status="unchanged", file=_name(last.file)), columns, []
+        limits = self._settings.activation
+        reasons = reasons_to_hold_export(rows, before, limits.export_shrink_percent)
+        if last is not None:
+            reasons += upstream_reasons(
+                self.ledger.rows_when_last_sent(),
+                self._version.counts,
+                Limit(limits.guard_rows, limits.guard_percent),
+            )
+        if reasons and not self._plans.is_approved(digest):
+            message = f"held for review: {'; '.join(reasons)}. The file before stays."
+            return replace(report, status="held", message=message), columns, reasons
+        return replace(report, status="planned"), columns, []
 
     def _write(
         self,
@@ -262,11 +328,11 @@ class _Export:
     def _record(self, file: str, rows: int, digest: str, expires_at: datetime) -> None:
         with self._control.begin() as connection:
             connection.execute(
-                exports.delete().where(exports.c.sync == self._name, exports.c.file == file)
+                exports.delete().where(exports.c.sync == self.name, exports.c.file == file)
             )
             connection.execute(
                 exports.insert().values(
-                    sync=self._name,
+                    sync=self.name,
                     version_id=self._version.version_id,
                     file=file,
                     rows=rows,
@@ -275,14 +341,14 @@ class _Export:
                     expires_at=expires_at,
                 )
             )
-            self._control.audit(connection, "export", self._name, file=_name(file), rows=rows)
+            self._control.audit(connection, "export", self.name, file=_name(file), rows=rows)
         self._plans.close()
 
     def _last(self) -> sa.Row[Any] | None:
         """The newest export of this audience that has not expired."""
         query = (
             sa.select(exports)
-            .where(exports.c.sync == self._name)
+            .where(exports.c.sync == self.name)
             .order_by(exports.c.written_at.desc())
             .limit(1)
         )
@@ -291,7 +357,7 @@ class _Export:
 
     def _remove_expired(self, store: Store) -> None:
         query = sa.select(exports.c.file).where(
-            exports.c.sync == self._name, exports.c.expires_at <= self._now
+            exports.c.sync == self.name, exports.c.expires_at <= self._now
         )
         with self._control.read() as connection:
             files = [row.file for row in connection.execute(query)]
@@ -304,7 +370,7 @@ class _Export:
             else:
                 logger.warning(
                     "%s: %s has expired in a place that is not set any more: remove it there",
-                    self._name,
+                    self.name,
                     name,
                 )
                 continue
@@ -312,7 +378,7 @@ class _Export:
             place.remove(name + _MANIFEST)
             with self._control.begin() as connection:
                 connection.execute(
-                    exports.delete().where(exports.c.sync == self._name, exports.c.file == file)
+                    exports.delete().where(exports.c.sync == self.name, exports.c.file == file)
                 )
 
 

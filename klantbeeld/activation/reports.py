@@ -124,8 +124,9 @@ class ExportReport:
     """What an export did; counts only.
 
     Attributes:
-        status: written, unchanged, held, disabled or failed.
+        status: written, unchanged, held, disabled or failed; planned if it is only a plan.
         rows: Rows of the audience's file.
+        rows_before: Rows of the file before it, if there is one.
         withheld: Rows left out by the consent check at the moment of writing.
         file: Name of the current file.
         message: Why, when it is not simply done.
@@ -136,6 +137,7 @@ class ExportReport:
     version_id: str
     destination: str
     rows: int = 0
+    rows_before: int | None = None
     withheld: int = 0
     file: str | None = None
     digest: str | None = None

@@ -18,10 +18,10 @@ from klantbeeld.settings import Settings
 
 if TYPE_CHECKING:
     from klantbeeld.activation.reconcile import Drift
-    from klantbeeld.activation.reports import PlanReport, SyncReport
+    from klantbeeld.activation.reports import ExportReport, PlanReport, SyncReport
     from klantbeeld.warehouse import Warehouse
 
-_GOOD = ("synced", "unchanged", "disabled")
+_GOOD = ("synced", "written", "unchanged", "disabled")
 _SHOWN_ROWS = 20
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
@@ -46,22 +46,11 @@ def sync_status() -> None:
 @click.option("--against-destination", is_flag=True, help="Plan on what the destination holds.")
 @_as_json
 def plan(name: str, against_destination: bool, as_json: bool) -> None:
-    """Show what a run of NAME would do now; nothing is sent.
+    """Show what a run of NAME (a sync or an audience) would do now; nothing is sent.
 
     Ids and column names only. The plan gets an id, which `klantbeeld sync apply` takes.
     """
-    from klantbeeld.activation import plan_sync
-
-    settings, control, warehouse = _home()
-    report = plan_sync(
-        name,
-        settings,
-        control,
-        warehouse,
-        against_destination=against_destination,
-        limit=None if as_json else _SHOWN_ROWS,
-    )
-    _show_plan(report, as_json)
+    _plan(name, *_home(), against_destination=against_destination, as_json=as_json)
 
 
 @sync.command()
@@ -85,14 +74,17 @@ def apply(plan_id: str, as_json: bool) -> ExitCode:
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
 @_as_json
 def run(name: str, dry_run: bool, as_json: bool) -> ExitCode:
-    """Plan NAME and send the plan, under the guards."""
-    from klantbeeld.activation import plan_sync, run_sync
+    """Plan NAME (a sync or an audience) and send the plan, under the guards."""
+    from klantbeeld.activation import run_export, run_sync
 
     settings, control, warehouse = _home()
     if dry_run:
-        limit = None if as_json else _SHOWN_ROWS
-        _show_plan(plan_sync(name, settings, control, warehouse, limit=limit), as_json)
+        _plan(name, settings, control, warehouse, as_json=as_json)
         return ExitCode.OK
+    if audience := _audience_of_files(name, warehouse):
+        export = run_export(audience, settings, control, warehouse, _run_id())
+        _show_export(export, as_json)
+        return _exit_code(export.status)
     with _progress("rows sent", as_json) as told:
         report = run_sync(name, settings, control, warehouse, _run_id(), progress=told)
     return _finish(report, as_json)
@@ -119,7 +111,7 @@ def reconcile(name: str, repair: bool, as_json: bool) -> ExitCode:
     else:
         _show_drift(drift, as_json)
         _show_report(report)
-    return _exit_code(report)
+    return _exit_code(report.status)
 
 
 @sync.command()
@@ -223,6 +215,41 @@ def _home() -> tuple[Settings, ControlPlane, Warehouse]:
     return settings, control, Warehouse(settings, control)
 
 
+def _audience_of_files(name: str, warehouse: Warehouse) -> str | None:
+    """The audience that a name stands for, if it goes as a file."""
+    from klantbeeld.activation import list_audiences, read_manifest
+
+    version = warehouse.current()
+    known = [] if version is None else list_audiences(read_manifest(version.manifest))
+    short = name.removeprefix("audience_").removeprefix("seg_")
+    return short if any(spec.name == short for spec in known) else None
+
+
+def _plan(
+    name: str,
+    settings: Settings,
+    control: ControlPlane,
+    warehouse: Warehouse,
+    *,
+    against_destination: bool = False,
+    as_json: bool,
+) -> None:
+    from klantbeeld.activation import plan_export, plan_sync
+
+    if audience := _audience_of_files(name, warehouse):
+        _show_export(plan_export(audience, settings, control, warehouse), as_json)
+        return
+    report = plan_sync(
+        name,
+        settings,
+        control,
+        warehouse,
+        against_destination=against_destination,
+        limit=None if as_json else _SHOWN_ROWS,
+    )
+    _show_plan(report, as_json)
+
+
 def _run_id() -> str:
     return f"cli-{uuid.uuid4().hex[:12]}"
 
@@ -286,6 +313,19 @@ def _show_plan(report: PlanReport, as_json: bool) -> None:
         click.echo(f"Plan {report.plan_id}: {hint}")
 
 
+def _show_export(report: ExportReport, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+        return
+    before = "no file before" if report.rows_before is None else f"{report.rows_before:,} before"
+    click.echo(
+        f"audience_{report.audience}: {report.status}; {report.rows:,} rows for"
+        f" {report.destination} ({before}), {report.withheld:,} withheld by consent"
+    )
+    if report.message:
+        click.echo(f"  {report.message}")
+
+
 def _show_drift(drift: Drift, as_json: bool) -> None:
     from klantbeeld.activation.reconcile import DRIFT, NO_DRIFT
 
@@ -316,10 +356,10 @@ def _finish(report: SyncReport, as_json: bool) -> ExitCode:
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
         _show_report(report)
-    return _exit_code(report)
+    return _exit_code(report.status)
 
 
-def _exit_code(report: SyncReport) -> ExitCode:
-    if report.status == "failed":
+def _exit_code(status: str) -> ExitCode:
+    if status == "failed":
         return ExitCode.FAILED
-    return ExitCode.OK if report.status in _GOOD else ExitCode.ATTENTION
+    return ExitCode.OK if status in _GOOD else ExitCode.ATTENTION

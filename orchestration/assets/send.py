@@ -11,6 +11,7 @@ All of them are one step, which serves the destinations beside each other: as st
 they would wait in line, behind a destination that hangs.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ DELIVERED = "delivered"
 GOOD = ("synced", "written", "unchanged")
 # Nothing to look at either, but still to be sent when somebody switches the destination on.
 OFF = "disabled"
+
+_TELL_SECONDS = 15.0
 
 Report = SyncReport | ExportReport
 
@@ -64,7 +67,22 @@ class Send:
         place = (platform.settings, platform.control, platform.warehouse, run_id)
         if self.is_file:
             return run_export(audience_name(self.node), *place)
-        return run_sync(self.name, *place)
+        return run_sync(self.name, *place, progress=_Teller(self.key.path[-1]))
+
+
+class _Teller:
+    """Tells how far a long send is, now and then."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rows = 0
+        self._last = time.monotonic()
+
+    def __call__(self, rows: int) -> None:
+        self._rows += rows
+        if time.monotonic() - self._last > _TELL_SECONDS:
+            self._last = time.monotonic()
+            progress().say(f"  send {self._name}: {self._rows:,} rows so far")
 
 
 def sends(manifest: Manifest) -> list[Send]:

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from klantbeeld.activation import ExportReport, approve, run_export
+from klantbeeld.cli import main
 from klantbeeld.control.tables import consent_events, exports, tombstones
+from klantbeeld.errors import ExitCode
 from klantbeeld.records import keyed_hash
 from tests.fixtures.activation import AS_OF, World
 
@@ -120,6 +122,34 @@ def test_an_audience_is_written_with_its_manifest(world: World) -> None:
         datetime.fromisoformat(manifest[name]) for name in ("written_at", "expires_at")
     )
     assert expires - written == timedelta(days=30)
+
+
+def test_a_plan_says_what_would_be_written_and_writes_nothing(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLANTBEELD_HOME", str(world.home))
+
+    def invoke(*arguments: str, code: int = 0) -> dict[str, Any]:
+        with pytest.raises(SystemExit) as ended:
+            main(["sync", *arguments, "--json"])
+        told = capsys.readouterr()
+        assert ended.value.code == code, told
+        report: dict[str, Any] = json.loads(told.out)
+        return report
+
+    publish(world)
+    receive(world, "email", "l2@voorbeeld.example", "denied", datetime.now(UTC))
+    planned = invoke("plan", "audience_early_birds")
+    assert (planned["status"], planned["rows"], planned["withheld"]) == ("planned", 7, 1)
+    assert invoke("run", "early_birds", "--dry-run") == planned
+    assert not (world.home / "inbox").exists() or files(world.home / "inbox") == []
+    assert invoke("run", "early_birds")["digest"] == planned["digest"]
+    assert len(files(world.home / "inbox")) == 2
+    assert invoke("plan", "early_birds")["status"] == "unchanged"
+    publish(world, 2)
+    held = invoke("plan", "early_birds")
+    assert (held["status"], held["rows"], held["rows_before"]) == ("held", 2, 7)
+    assert invoke("run", "early_birds", code=ExitCode.ATTENTION)["status"] == "held"
 
 
 def test_an_unchanged_audience_gives_no_new_file(world: World) -> None:

@@ -90,7 +90,9 @@ def world(tmp_path: Path, hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> 
     service.close()
 
 
-def send(world: World) -> tuple[dg.ExecuteInProcessResult, Progress]:
+def send(
+    world: World, selection: list[dg.AssetKey] | None = None
+) -> tuple[dg.ExecuteInProcessResult, Progress]:
     manifest = json.loads(world.warehouse.current().manifest.read_text())
     job = dg.define_asset_job("send_job", selection=dg.AssetSelection.groups("send"))
     definitions = dg.Definitions(
@@ -101,7 +103,7 @@ def send(world: World) -> tuple[dg.ExecuteInProcessResult, Progress]:
     )
     with dg.DagsterInstance.ephemeral() as instance, recording(None) as progress:
         result = definitions.resolve_job_def("send_job").execute_in_process(
-            instance=instance, raise_on_error=False
+            instance=instance, raise_on_error=False, asset_selection=selection
         )
         _collect(result, progress)
     return result, progress
@@ -147,3 +149,8 @@ def test_a_healthy_destination_is_delivered_while_another_hangs(
     assert not result.success
     assert [problem.severity for problem in progress.problems] == ["attention"]
     assert _exit_code(progress) == ExitCode.ATTENTION
+    asked = len(hanging.waited_for)
+    result, progress = send(world, [FILE])
+    assert result.success
+    assert [check.asset_key for check in result.get_asset_check_evaluations()] == [FILE]
+    assert len(hanging.waited_for) == asked, "what was not chosen was not sent"
