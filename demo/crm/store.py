@@ -59,14 +59,10 @@ def create(path: Path) -> None:
     connection = connect(path)
     try:
         with _transaction(connection):
-            version = connection.execute("pragma user_version").fetchone()[0]
-            if version == _SCHEMA_VERSION:
+            if _is_of_this_version(connection):
                 return
-            if version or connection.execute("select 1 from sqlite_schema").fetchone():
-                raise KlantbeeldError(
-                    f"{path} is not a CRM of this version",
-                    "Remove it with `klantbeeld demo reset` and start the demo again.",
-                )
+            if connection.execute("select 1 from sqlite_schema").fetchone():
+                raise _another_version(path)
             for statement in _definitions():
                 connection.execute(statement)
             connection.execute(f"pragma user_version = {_SCHEMA_VERSION}")
@@ -354,9 +350,23 @@ def _bulk_write(path: Path) -> Iterator[sqlite3.Connection]:
     connection = connect(path)
     try:
         with _transaction(connection):
+            if not _is_of_this_version(connection):
+                raise _another_version(path)
             yield connection
     finally:
         connection.close()
+
+
+def _is_of_this_version(connection: sqlite3.Connection) -> bool:
+    version: int = connection.execute("pragma user_version").fetchone()[0]
+    return version == _SCHEMA_VERSION
+
+
+def _another_version(path: Path) -> KlantbeeldError:
+    return KlantbeeldError(
+        f"{path} is not a CRM of this version",
+        "Remove it with `klantbeeld demo reset` and start the demo again.",
+    )
 
 
 def _entity(set_name: str) -> Entity:
