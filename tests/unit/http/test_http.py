@@ -339,6 +339,22 @@ def test_a_silent_server_times_out(settings: Settings, server: Server) -> None:
     assert time.monotonic() - started < 0.8
 
 
+def test_a_system_that_hangs_costs_no_time_out_per_attempt(
+    settings: Settings, server: Server
+) -> None:
+    server.answers = [lambda *_: time.sleep(1)] * 5
+    http = session(
+        settings,
+        base_url=server.url,
+        timeout=(1, 0.1),
+        retry=RetryPolicy(attempts=5, silent_seconds=0.15),
+        sleep=lambda _: None,
+    )
+    with pytest.raises(TransportError):
+        http.get(server.url)
+    assert http.traffic.requests == 2, "0.1 s of silence are borne, 0.2 s are not"
+
+
 def test_a_trickling_server_times_out(settings: Settings, server: Server) -> None:
     server.answers = [trickle]
     http = session(settings, base_url=server.url, total_timeout=0.2, retry=RetryPolicy(attempts=1))
