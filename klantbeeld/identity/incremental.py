@@ -126,32 +126,47 @@ def make_present_people(
     Returns:
         The number of records; None if people were prepared in another way then.
     """
-    linked = con.execute(f"from {STATE_TABLE}").to_arrow_table()
+    known = [str(row[0]) for row in con.execute(f"describe {STATE_TABLE}").fetchall()]
     prepared = {str(row[0]) for row in own.execute("describe people").fetchall()}
-    if (prepared - {"id"}) | set(preparation.STATE_COLUMNS) != set(linked.column_names):
+    if (prepared - {"id"}) | set(preparation.STATE_COLUMNS) != set(known):
         return None
-    own.register("linked_people", linked)
+    con.register("former_records", changes.former)
     own.register("former_records", changes.former)
-    own.register("changed_records", changes.records)
+    former = con.execute(f"from {STATE_TABLE} semi join former_records using (record_id)")
+    own.register("linked_people", former.to_arrow_table())
+    own.execute("create or replace table former as from linked_people")
+    con.unregister("former_records")
+    # Numbered without what they carry: what is known of all records moves once, as it is read.
+    linked = con.execute(f"select record_id from {STATE_TABLE}")
+    own.register("linked_records", linked.to_arrow_reader(preparation.ROWS))
     own.execute("""
-        create or replace table people as
+        create or replace table numbers as
         with present as (
-            from linked_people anti join former_records using (record_id)
-            union all by name
-            select * exclude (id) from people
+            select record_id, true as is_linked from linked_records
+            anti join former_records using (record_id)
+            union all
+            select record_id, false from people
         )
-        select row_number() over (order by record_id) - 1 as id, * from present
+        select *, row_number() over (order by record_id) - 1 as id from present
+    """)
+    linked = con.execute(f"from {STATE_TABLE}")
+    own.register("linked_people", linked.to_arrow_reader(preparation.ROWS))
+    own.execute("""
+        create or replace table present as
+        select numbers.id, linked_people.*
+        from linked_people
+        inner join numbers on numbers.record_id = linked_people.record_id and numbers.is_linked
     """)
     own.execute("""
-        create or replace table former as
-        from linked_people semi join former_records using (record_id)
+        insert into present by name
+        select numbers.id, people.* exclude (id) from people inner join numbers using (record_id)
     """)
-    own.execute("""
-        create or replace table changed as
-        select id from people semi join changed_records using (record_id)
-    """)
-    for name in ("linked_people", "former_records", "changed_records"):
+    own.execute("create or replace table changed as select id from numbers where not is_linked")
+    for name in ("linked_people", "linked_records", "former_records"):
         own.unregister(name)
+    for name in ("people", "numbers"):
+        own.execute(f"drop table {name}")
+    own.execute("alter table present rename to people")
     return _scalar(own, "select count(*) from people")
 
 

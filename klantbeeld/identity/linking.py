@@ -202,11 +202,11 @@ class Scorer:
             by_level, by_housemates = [], []
             for number, level in enumerate(comparison.levels):
                 odds = model.parameters[comparison.name][level.name]
-                seen = level_weight(odds)
                 # Splink gives levels only together with the compared values; the weight tells the
                 # level.
-                when = f"when abs({weight} - {seen!r}) < {_TOLERANCE} then"
-                by_level.append(f"{when} {number}")
+                seen = level_weight(odds)
+                by_level.append(f"when abs({weight} - {seen!r}) < {_TOLERANCE} then {number}")
+                when = f"when level_{comparison.name} = {number} then"
                 against = repr(math.log2(odds.m / odds.h))
                 if comparison.name == "first_name" and level.name == SAME:
                     frequency = f"{odds.m!r} / pow(2, {weight} + mw_tf_adj_first_name)"
@@ -227,7 +227,9 @@ class Scorer:
                     f"{rarity} as rarity_{comparison.name}",
                     f"{housemates[-1]} as housemates_{comparison.name}",
                 ]
+        names = [f"level_{comparison.name}" for comparison in COMPARISONS]
         return f"""
+            with told as (select *, {", ".join(levels)} from {predicted})
             select
                 least(id_l, id_r) as id_l,
                 greatest(id_l, id_r) as id_r,
@@ -237,8 +239,8 @@ class Scorer:
                     as against_housemates,
                 {" + ".join(rarities)} as rarity,
                 {of_housemates} as rarity_housemates,
-                {", ".join([*levels, *details])}
-            from {predicted}
+                {", ".join([*names, *details])}
+            from told
         """
 
 

@@ -14,7 +14,7 @@ and records is then said of companies and their records, of households and their
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -165,6 +165,7 @@ def assign_profile_ids(
     history: IdHistory,
     key: bytes,
     space: IdSpace = PROFILES,
+    last_number: int | None = None,
 ) -> IdCounts:
     """Give every cluster an id.
 
@@ -178,6 +179,7 @@ def assign_profile_ids(
         history: What was before.
         key: The home's secret.
         space: What the clusters are.
+        last_number: The number of the last id of the epoch, where `history` is not all of it.
     """
     for name, table in (
         ("id_clusters", clusters),
@@ -251,12 +253,7 @@ def assign_profile_ids(
     con.unregister("id_free")
 
     fresh = np.flatnonzero(id_of_cluster < 0)
-    first = (history.epoch << COUNTER_BITS) + 1
-    last = _scalar(
-        con,
-        f"select coalesce(max(number), {first - 1}) from id_old where number >> {COUNTER_BITS} "
-        f"= {history.epoch}",
-    )
+    last = _last_of_epoch(con, history) if last_number is None else last_number
     numbers = np.arange(last + 1, last + 1 + len(fresh), dtype=np.uint64)
     fresh_ids = render_ids(numbers, key, space)
     _make_tables(con, id_of_cluster, fresh, numbers, fresh_ids)
@@ -282,6 +279,90 @@ def assign_profile_ids(
         moved_records=int(moved),
         known_records=int(known),
     )
+
+
+def assign_changed_profile_ids(
+    con: duckdb.DuckDBPyConnection, clusters: pa.Table, history: IdHistory, key: bytes
+) -> IdCounts:
+    """Give ids to the clusters of the records that were linked anew; all others keep theirs.
+
+    Makes what `assign_profile_ids` makes of all clusters, but for `assigned_records`, which is of
+    these records and few others. An id and a cluster that share all their records have nothing to
+    do with the rest, unless an id that is no more led, or had records, there.
+
+    Args:
+        con: The linkage's own engine, with `people` (record_id, cluster: as they were linked
+            before) and `former` (record_id: the changed and the deleted).
+        clusters: record_id, cluster of the records linked anew.
+        history: What was before; the published clusters are those of `people`.
+        key: The home's secret.
+    """
+    for name, table in (
+        ("changed_clusters", clusters),
+        ("all_ids", history.ids),
+        ("all_members", history.members),
+        ("all_former", history.former),
+    ):
+        con.register(name, table)
+    con.execute("""
+        create or replace temp table concerned as
+        select profile_id from all_members
+        where record_id in (select record_id from changed_clusters)
+            or record_id in (select record_id from former)
+        union
+        select profile_id from all_members semi join all_former using (record_id)
+        union
+        select resolves_to from all_ids where status <> 'active' and resolves_to <> ''
+    """)
+    ids = con.execute("""
+        from all_ids where status <> 'active' or profile_id in (from concerned)
+    """).to_arrow_table()
+    members = con.execute("""
+        from all_members where profile_id in (from concerned)
+    """).to_arrow_table()
+    con.register("concerned_members", members)
+    clusters = con.execute("""
+        from changed_clusters
+        union all
+        select record_id, cluster
+        from people
+        semi join concerned_members using (record_id)
+        anti join changed_clusters using (record_id)
+    """).to_arrow_table()
+    con.unregister("concerned_members")
+    counts = assign_profile_ids(
+        con,
+        clusters,
+        replace(history, ids=ids, members=members),
+        key,
+        last_number=_last_of_epoch(con, history),
+    )
+    con.execute("""
+        create or replace table current_profile_ids as
+        from current_profile_ids
+        union all
+        select profile_id, profile_id, number, 'active'
+        from all_ids
+        where status = 'active' and profile_id not in (from concerned)
+        order by number
+    """)
+    con.execute("drop table concerned")
+    for name in ("changed_clusters", "all_ids", "all_members", "all_former"):
+        con.unregister(name)
+    settled = history.members.num_rows - members.num_rows
+    return replace(counts, known_records=counts.known_records + settled)
+
+
+def _last_of_epoch(con: duckdb.DuckDBPyConnection, history: IdHistory) -> int:
+    """The number of the last id that was issued in the epoch of a history."""
+    con.register("id_numbers", history.ids)
+    last = _scalar(
+        con,
+        f"select coalesce(max(number), {history.epoch << COUNTER_BITS}) from id_numbers "
+        f"where number >> {COUNTER_BITS} = {history.epoch}",
+    )
+    con.unregister("id_numbers")
+    return last
 
 
 def match_greedily(

@@ -29,6 +29,8 @@ from klantbeeld.identity.linking import KEPT_OF_PAIRS, MATCH_KEYS, Linkage, free
 from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
 from klantbeeld.identity.profile_ids import (
     IdCounts,
+    IdHistory,
+    assign_changed_profile_ids,
     assign_profile_ids,
     identity_state,
     read_history,
@@ -227,8 +229,8 @@ def link(
             work = _link_all(con, own, settings, control, version, how)
         history = carry_over(own, read_history(control), work.binding.aliases)
         held = hold(own, work.labels, work.binding, history.members, settings.identity)
-        clusters = _place(own, work, held.labels, held.is_held)
-        ids = assign_profile_ids(own, clusters, history, settings.home_key())
+        _place(own, work, held.labels, held.is_held)
+        ids = _assign_ids(own, work, history, settings.home_key())
         if work.frozen_because:
             is_held_back = (
                 how is How.RECONCILE
@@ -360,12 +362,8 @@ def _link_changes(
     )
 
 
-def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: Flags) -> pa.Table:
-    """Make `linkage_people`, what the next linkage starts from, of the records linked now.
-
-    Returns:
-        record_id and cluster of all records.
-    """
+def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: Flags) -> None:
+    """Make `linkage_people`, what the next linkage starts from, of the records linked now."""
     offset = 0
     if work.mode == INCREMENTAL:
         # Numbers that no component or cluster of the rest has.
@@ -385,7 +383,6 @@ def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: F
             select people.* exclude (id), {state}
             from people inner join placed on placed.id = people.id
         """)
-        clusters = con.execute("select record_id, cluster from linkage_people").to_arrow_table()
     else:
         con.execute(f"""
             create or replace table linkage_people as
@@ -394,13 +391,21 @@ def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: F
             semi join region on region.id = people.id
             inner join placed on placed.id = people.id
         """)
-        clusters = con.execute("""
-            select record_id, cluster from people anti join region using (id)
-            union all
-            select record_id, cluster from linkage_people
-        """).to_arrow_table()
     con.unregister("placed")
-    return clusters
+
+
+def _assign_ids(
+    con: duckdb.DuckDBPyConnection, work: _Work, history: IdHistory, key: bytes
+) -> IdCounts:
+    """Give ids to the clusters of `linkage_people`, and to others where that changes theirs."""
+    clusters = "select record_id, cluster from linkage_people"
+    if work.mode == INCREMENTAL:
+        # Of records that took over from others, the published clusters are not those of before.
+        if not work.binding.aliases.num_rows:
+            changed = con.execute(clusters).to_arrow_table()
+            return assign_changed_profile_ids(con, changed, history, key)
+        clusters += " union all select record_id, cluster from people anti join region using (id)"
+    return assign_profile_ids(con, con.execute(clusters).to_arrow_table(), history, key)
 
 
 def _former_report(con: duckdb.DuckDBPyConnection, basis: str, official: str) -> LinkReport | None:
