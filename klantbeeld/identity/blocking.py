@@ -27,6 +27,9 @@ PAIRS_PER_RECORD: Final = 1.25
 PAIRS_AT_LEAST: Final = 750_000
 # Below this many records the rules' budgets stay as they are for this many.
 SMALL_DATA: Final = 10_000
+# With less than this share of the total budget left, hardly a size of blocks fits any more: of a
+# million records, twenty extra rules then brought 15 pairs to a thousand records.
+LEAST_LEFT: Final = 0.02
 # Where no block was over the budget, one may still grow until it alone takes this share of it.
 ONE_BLOCK: Final = 0.1
 
@@ -70,7 +73,7 @@ def make_candidate_pairs(
         What each rule did, in order; rules that were not used are left out.
     """
     con.execute("create or replace table candidate_pairs (id_l bigint, id_r bigint, rule utinyint)")
-    left = max(pairs_per_record * records, PAIRS_AT_LEAST)
+    total = left = max(pairs_per_record * records, PAIRS_AT_LEAST)
     costs = []
     for number, rule in enumerate(BLOCKING_RULES):
         if largest_blocks is not None:
@@ -78,7 +81,7 @@ def make_candidate_pairs(
                 continue
             cost = _add_pairs(con, rule, number, largest=largest_blocks[rule.name])
         else:
-            if rule.is_extra and left <= 0:
+            if rule.is_extra and left < LEAST_LEFT * total:
                 continue
             budget = rule.pairs_per_record * max(records, SMALL_DATA)
             cost = _add_pairs(con, rule, number, budget, left if rule.is_extra else math.inf)
