@@ -144,10 +144,15 @@ def _check(batches: list[list[tuple[str, int, int, str]]], largest_block: int) -
         home.link(How.ALL)
         home.publish()
         for steps in batches:
+            linked = dict(rows)
             for step in steps:
                 _apply(rows, step)
             home.load(list(rows.values()))
             report = home.link()
+            # An edit may give a record what it has, and a later one take an earlier one back.
+            assert (report.status == "unchanged") == (rows == linked)
+            if rows == linked:
+                continue
             assert report.mode == "incremental"
             part = home.outcome()
             home.con.execute("drop schema identity cascade")

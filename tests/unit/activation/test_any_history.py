@@ -254,5 +254,6 @@ def test_any_history_ends_in_what_is_wanted() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 def test_any_long_history_ends_in_what_is_wanted() -> None:
     run(100, 30)
