@@ -649,3 +649,23 @@ def test_ways_to_log_in(
     service.close()
     assert service.seen[0].headers.get(name) == value
     assert "geheim" not in repr(fixture.settings_with(tmp_path, section(service, UPSERT)))
+
+
+def test_few_rows_wait_for_a_person_where_nothing_can_be_proved(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = {"create": FIND_THEN_CREATE["create"]}
+    world = RowsWorld(tmp_path / "home", section(service, create), batch_size=100)
+    world.publish(rows(25), COLUMNS, mode="create_only", on_leave="nothing")
+
+    def killed(point: str) -> None:
+        if point == "sync.after_send":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("klantbeeld.activation.delivery.failpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.sync()
+    report = world.sync()
+    assert (report.status, report.acknowledged, report.blocked) == ("degraded", 15, 10)
+    world.close()

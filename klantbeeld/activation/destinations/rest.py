@@ -60,6 +60,9 @@ from klantbeeld.settings import Settings
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LEAVING = ("delete", "remove")
+# Where nothing can be proved afterwards, what was claimed when a run is killed waits for a person,
+# though most of it was never sent: few rows are claimed at a time.
+_UNPROVABLE = 10
 _OWN = frozenset({"key", "id", "op_id", "values", "row", "rows", "cursor"})
 
 
@@ -249,9 +252,11 @@ class Rest:
         self._spec = spec
         self._entity = entity
         self._base = own.base_url.rstrip("/") + "/"
-        self.largest_batch = entity.batch.largest if entity.batch else 1_000
         self.is_readable = entity.find is not None
         self.is_idempotent = entity.create is None or "op_id" in _names(entity.create)
+        self.largest_batch = 1_000 if self.is_readable or self.is_idempotent else _UNPROVABLE
+        if entity.batch is not None:
+            self.largest_batch = entity.batch.largest
         self.refuses_existing = entity.find is not None and entity.create is not None
         self.wants_whole_rows = entity.whole_rows
         self.can_remove = entity.remove is not None
