@@ -600,18 +600,22 @@ class Ledger:
         with self._control.read() as connection:
             return connection.scalar(query)
 
-    def prune(self, days: int) -> None:
-        """Drop settled operations of long ago; accepted deletes stay, see `deleted`."""
+    def prune(self, days: int, *, keeps_deletes: bool = True) -> None:
+        """Drop settled operations of long ago.
+
+        Accepted deletes stay, see `deleted`; but not with keys that are personal data, which the
+        ledger would know for ever of people who left.
+        """
         before = self._clock.now() - timedelta(days=days)
+        is_accepted = outbox.c.state == "acknowledged"
+        if keeps_deletes:
+            is_accepted = sa.and_(is_accepted, outbox.c.operation != "delete")
         with self._control.begin() as connection:
             connection.execute(
                 outbox.delete().where(
                     outbox.c.sync == self._sync,
                     outbox.c.updated_at < before,
-                    sa.or_(
-                        outbox.c.state.in_(("superseded", "cancelled")),
-                        sa.and_(outbox.c.state == "acknowledged", outbox.c.operation != "delete"),
-                    ),
+                    sa.or_(outbox.c.state.in_(("superseded", "cancelled")), is_accepted),
                 )
             )
 

@@ -504,7 +504,8 @@ def _run(
             filled=run.filled,
             figures=report.figures(),
         )
-        sync.ledger.prune(sync.settings.activation.outbox_days)
+        days = sync.settings.activation.outbox_days
+        sync.ledger.prune(days, keeps_deletes=not sync.spec.is_key_personal)
     logger.info(
         "%s %s: %d acknowledged, %d rejected, %d unknown, %d unchanged",
         sync.spec.name,

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from klantbeeld.activation import SyncReport, run_sync
 from klantbeeld.activation.logs import last_results
-from klantbeeld.control.tables import consent_events
+from klantbeeld.control.tables import consent_events, outbox
 from klantbeeld.records import keyed_hash
 from tests.fixtures.activation import AS_OF
 from tests.fixtures.destinations import RowsWorld, Service
 from tests.fixtures.mailing import Mailing, section
 
-AUDIENCE = {
+AUDIENCE: dict[str, Any] = {
     "owner": "marketing",
     "purpose": "commercial",
     "channel": "email",
@@ -32,7 +33,9 @@ AUDIENCE = {
 class AudienceWorld(RowsWorld):
     """A home with the audience `early_birds`, and what is known of its people's consent."""
 
-    def publish_audience(self, people: Sequence[int], denied: Sequence[int] = ()) -> None:
+    def publish_audience(
+        self, people: Sequence[int], denied: Sequence[int] = (), **sync: Any
+    ) -> None:
         """Publish these members; `denied` are those who withdrew at a source."""
         members = [
             {
@@ -59,7 +62,7 @@ class AudienceWorld(RowsWorld):
             "resource_type": "model",
             "name": "seg_early_birds",
             "schema": "segments",
-            "config": {"meta": AUDIENCE},
+            "config": {"meta": {**AUDIENCE, "sync": {**AUDIENCE["sync"], **sync}}},
         }
         manifest = self.home / "manifest.json"
         manifest.write_text(json.dumps({"nodes": {"model.klantbeeld.seg_early_birds": node}}))
@@ -136,3 +139,17 @@ def test_who_withdrew_leaves_first_while_who_merely_vanished_is_held(
     }
     assert "shrank from 120 to 40" in str(report.message)
     assert world.send().withdrawals == 0, "once is enough"
+
+
+def test_the_address_of_who_left_long_ago_is_not_kept(world: AudienceWorld) -> None:
+    world.publish_audience(range(3), on_leave="delete")
+    world.send()
+    world.publish_audience(range(2), on_leave="delete")
+    assert world.send().deletes == 1
+    long_ago = datetime.now(UTC) - timedelta(days=world.settings.activation.outbox_days + 1)
+    with world.control.begin() as connection:
+        connection.execute(outbox.update().values(updated_at=long_ago))
+    world.send()
+    assert not any(row.destination_key == address(2) for row in world.operations())
+    world.publish_audience(range(3), on_leave="delete")
+    assert (world.send().creates, world.send().status) == (1, "unchanged"), "and may return"
