@@ -140,6 +140,7 @@ class Pipeline:
         self._progress = progress
         self._instance = instance
         self.run_ids: list[str] = []
+        self._started_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
     def incremental(self) -> None:
         """Load; then build and send if there is a reason to, else send what still waits."""
@@ -232,7 +233,11 @@ class Pipeline:
             raise_on_error=False,
             asset_selection=list(asset_selection) if asset_selection else None,
             run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
-            tags={"klantbeeld/launched_by": "command line"},
+            tags={
+                "klantbeeld/launched_by": "command line",
+                # The parts of one run, to be found together in the UI.
+                "klantbeeld/run": self._started_at,
+            },
         )
         self.run_ids.append(result.run_id)
         _collect(result, self._progress)
