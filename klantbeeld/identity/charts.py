@@ -117,7 +117,7 @@ def draw_charts(
         f"(select * from {preparation.INPUT_TABLE} "
         f"order by hash(record_id) limit {UNLINKABLES_SAMPLE})"
     )
-    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    own = preparation.connect_in_home(settings)
     try:
         preparation.make_people(own, preparation.read_input(con, sample))
         model = version.model

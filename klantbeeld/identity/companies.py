@@ -141,7 +141,7 @@ def link_companies(
         KlantbeeldError: The input is missing or incomplete, or a record id is not unique.
     """
     started = time.monotonic()
-    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    own = preparation.connect_in_home(settings)
     try:
         make_companies(own, _read_input(con))
         digest = _digest(own)

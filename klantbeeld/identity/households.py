@@ -98,7 +98,7 @@ def form_households(
     kept = read_kept(con, HOUSEHOLDS, digest, identity_state(control, HOUSEHOLDS))
     if kept is not None:
         return _report_of(kept)
-    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    own = preparation.connect_in_home(settings)
     try:
         read_residents(con, own)
         labels = cluster_residents(own)

@@ -5,15 +5,22 @@ engine of its own (Splink leaves dozens of tables behind; none of them may reach
 here: standardising names, addresses and numbers, which is the harmonise stage's work.
 """
 
+import shutil
+import tempfile
 import unicodedata
+import weakref
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import duckdb
 import pyarrow as pa
 
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.files import private_dir
+from klantbeeld.settings import Settings
 
+_SPILL_PREFIX: Final = "linkage-"
 INPUT_TABLE: Final = "intermediate.int_linkage_records"
 
 _TEXT_COLUMNS: Final = (
@@ -57,14 +64,38 @@ ROWS: Final = 100_000
 STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
 
 
-def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    """An in-memory engine for one linkage."""
-    con = duckdb.connect(":memory:")
+def connect(
+    threads: int, memory_limit: str, spill_in: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory engine for one linkage.
+
+    Args:
+        threads: How many it may use.
+        memory_limit: What it may use of memory; what does not fit is spilled to disk.
+        spill_in: Where: a folder of the home, for those who hold its lock. None for the system's
+            folder of temporary files. Never the current folder, which is DuckDB's own choice: what
+            is spilled is personal.
+    """
+    folder = tempfile.mkdtemp(prefix=_SPILL_PREFIX, dir=spill_in and private_dir(spill_in))
+    con = duckdb.connect(":memory:", config={"temp_directory": folder})
+    weakref.finalize(con, shutil.rmtree, folder, ignore_errors=True)
     con.execute("set threads = ?", [threads])
     con.execute("set memory_limit = ?", [memory_limit])
     con.execute("set timezone = 'UTC'")
     con.execute("set enable_progress_bar = false")
     return con
+
+
+def connect_in_home(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """An engine for whoever holds the home's run lock, within the home's limits."""
+    limits = settings.warehouse
+    return connect(limits.threads, limits.memory_limit, settings.paths.build_dir)
+
+
+def remove_spills(settings: Settings) -> None:
+    """Remove what engines of a killed run have left in the home; only under its run lock."""
+    for folder in settings.paths.build_dir.glob(f"{_SPILL_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.RecordBatchReader:

@@ -220,7 +220,8 @@ def link(
         kept = _kept_report(con, f"{basis}:{contents}", official)
         if kept is not None:
             return kept
-    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    preparation.remove_spills(settings)
+    own = preparation.connect_in_home(settings)
     try:
         work = None
         if how is How.CHANGES:

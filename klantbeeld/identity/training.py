@@ -75,7 +75,7 @@ def train(
     version = registry.current_version(settings, control)
     current, frozen = version.model, version.frozen()
     records = preparation.read_input(con)
-    own = preparation.connect(settings.warehouse.threads, settings.warehouse.memory_limit)
+    own = preparation.connect_in_home(settings)
     try:
         count = preparation.make_people(own, records)
         require_enough(count)

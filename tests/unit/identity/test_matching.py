@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -175,3 +176,17 @@ def test_every_level_has_a_weight_of_its_own() -> None:
         ]
         ordered = sorted([0.0, *weights])
         assert min(b - a for a, b in itertools.pairwise(ordered)) > 1e-5
+
+
+def test_what_does_not_fit_in_memory_is_spilled_where_it_belongs_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    con = preparation.connect(1, "32MB", home)
+    con.execute("create table numbers as select md5(range::varchar) as n from range(1000000)")
+    assert [path for path in home.rglob("*") if path.is_file()]
+    con.close()
+    del con
+    assert list(here.iterdir()) == list(home.iterdir()) == []
