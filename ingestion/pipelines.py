@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from ingestion.report import DoesNotBalance, LoadReport, Status, TableCounts
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import load_counts, load_runs
-from klantbeeld.errors import ExitCode, KlantbeeldError
+from klantbeeld.errors import ExitCode, KlantbeeldError, SettingsError, in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.files import PRIVATE_FILE, private_dir
 from klantbeeld.settings import Settings
@@ -53,6 +53,33 @@ def system_of(name: str) -> str:
     """The kind of system that a source is: `http`, `postgres`, `csv`, `json`."""
     system: str = _module(name).SYSTEM
     return system
+
+
+def require_known_sources(settings: Settings) -> None:
+    """Refuse settings of a source that there is not: they would be ignored.
+
+    Raises:
+        SettingsError: There are such; they are named.
+    """
+    unknown = sorted(set(settings.sources) - set(SOURCES))
+    if unknown:
+        raise SettingsError(
+            "\n".join(f"sources.{name}: there is no source {name!r}" for name in unknown),
+            f"Known sources: {', '.join(SOURCES)}.",
+        )
+
+
+def check_settings(settings: Settings, name: str) -> None:
+    """Check the section of a source without going there.
+
+    Raises:
+        SettingsError: There is no such source, or a setting of it is missing or wrong.
+    """
+    if name not in SOURCES:
+        raise SettingsError(
+            f"sources.{name}: there is no source {name!r}", f"Known sources: {', '.join(SOURCES)}."
+        )
+    settings.source(name, _module(name).SETTINGS)
 
 
 def file_sources() -> tuple[str, ...]:
@@ -408,7 +435,9 @@ def _sentence(counts: TableCounts) -> str:
 def _record(control: ControlPlane, report: LoadReport, run_id: str) -> None:
     """Keep the report in the control plane; a load repeated in a run replaces the earlier one."""
     at = datetime.now(UTC)
-    message = " | ".join(part for part in (report.message, report.hint, *report.notes) if part)
+    message = ""
+    for part in (report.message, report.hint, *report.notes):
+        message = in_one_line(message, part) if message else part or ""
     with control.begin() as connection:
         for table in (load_runs, load_counts):
             connection.execute(

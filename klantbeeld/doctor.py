@@ -8,12 +8,14 @@ import shutil
 import socket
 import sqlite3
 import stat
+import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import duckdb
@@ -22,12 +24,30 @@ from klantbeeld.clock import Clock
 from klantbeeld.control import open_control
 from klantbeeld.control.store import is_gone
 from klantbeeld.errors import KlantbeeldError, SettingsError
+from klantbeeld.files import require_possible_dir
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.transform import project, registry
-from klantbeeld.warehouse import Warehouse
+from klantbeeld.warehouse import VersionGone, Warehouse
 from klantbeeld.warehouse.lock import lock_holder
 
 _MINIMUM_FREE_BYTES = 2 * 1024**3
+_PATIENCE_SECONDS = 3.0
+
+# A host and its port, or the path of a socket.
+_Address = tuple[str, int] | str
+
+
+class _Protocol(NamedTuple):
+    """How a system shows that it is there, before anybody logs in."""
+
+    name: str
+    greeting: bytes
+    answers: tuple[bytes, ...]
+
+
+# Asked whether it speaks TLS, PostgreSQL answers yes or no in one byte.
+_POSTGRES = _Protocol("PostgreSQL", struct.pack("!ii", 8, 80877103), (b"S", b"N"))
+_SSH = _Protocol("SFTP", b"", (b"SSH-",))
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,8 @@ def examine() -> Iterator[Finding]:
         _version,
         _dbt_project,
         _sources,
+        _loads,
+        _quarantine,
         _destinations,
     ]
     for check in checks:
@@ -78,6 +100,7 @@ def _python() -> Finding:
 def _permissions(settings: Settings) -> Iterator[Finding]:
     paths = settings.paths
     if not paths.home.exists():
+        require_possible_dir(paths.home)
         yield Finding(
             "home", "warning", f"{paths.home} does not exist yet", "`klantbeeld run` makes it."
         )
@@ -129,7 +152,10 @@ def _control_plane(settings: Settings) -> Iterator[Finding]:
         result = str(error)
     if result != "ok":
         yield Finding(
-            "control plane", "problem", f"{path}: {result}", "Restore: `klantbeeld restore FILE`."
+            "control plane",
+            "problem",
+            f"{path}: {result}",
+            "Restore a backup: `klantbeeld restore FILE --force`.",
         )
         return
     open_control(settings).close()
@@ -184,12 +210,7 @@ def _version(settings: Settings) -> Iterator[Finding]:
     if version is None:
         yield Finding("version", "warning", "nothing published yet", "Run `klantbeeld run`.")
     elif not version.path.exists():
-        yield Finding(
-            "version",
-            "problem",
-            f"the current version {version.version_id} has no file",
-            "`klantbeeld roll-back`, or `klantbeeld run --full` to publish a new one.",
-        )
+        raise VersionGone(version.version_id)
     else:
         yield Finding("version", "ok", f"{version.version_id} is current")
 
@@ -210,6 +231,8 @@ def _dbt_project(_settings: Settings) -> Iterator[Finding]:
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:
+    from ingestion.pipelines import SOURCES, check_settings, system_of
+
     if not settings.sources:
         yield Finding(
             "sources",
@@ -218,7 +241,51 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             f"Add [sources.<name>] to {settings.paths.config}, or try `klantbeeld demo start`.",
         )
     for name, values in settings.sources.items():
-        yield from _reachable(f"source {name}", values, settings.source_enabled(name))
+        try:
+            enabled = settings.source_enabled(name)
+            if enabled or name not in SOURCES:
+                check_settings(settings, name)
+        except KlantbeeldError as error:
+            yield Finding(f"source {name}", "problem", error.message, error.hint)
+            continue
+        is_postgres = enabled and system_of(name) == "postgres"
+        yield from _reachable(f"source {name}", values, enabled, is_postgres)
+
+
+def _loads(settings: Settings) -> Iterator[Finding]:
+    from klantbeeld.status import failing_sources
+
+    if not settings.paths.control_db.exists():
+        return
+    with open_control(settings).read() as connection:
+        failing = failing_sources(connection)
+    for found in failing:
+        if settings.source_enabled(found.source):
+            yield Finding(
+                f"load of {found.source}",
+                "problem",
+                f"fails since {found.since:%Y-%m-%d %H:%M} UTC: {found.message}",
+                "Mend it, then `klantbeeld run`: it goes on where the last good load ended.",
+            )
+
+
+def _quarantine(settings: Settings) -> Iterator[Finding]:
+    from klantbeeld.status import open_quarantine
+
+    if not settings.paths.control_db.exists():
+        return
+    rows: Counter[str] = Counter()
+    with open_control(settings).read() as connection:
+        for table in open_quarantine(connection):
+            rows[table.source] += table.rows
+    for source, count in rows.items():
+        yield Finding(
+            f"quarantine of {source}",
+            "warning",
+            f"{count:,} row(s) could not be loaded and wait",
+            "`klantbeeld quarantine list` says why; mend the cause, then `klantbeeld quarantine"
+            " replay`.",
+        )
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
@@ -240,10 +307,13 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
             except KlantbeeldError as error:
                 yield Finding(f"destination {name}", "problem", error.message, error.hint)
                 continue
-            yield from _reachable(f"destination {name}", values, enabled)
+            is_postgres = values.get("kind") == "postgres"
+            yield from _reachable(f"destination {name}", values, enabled, is_postgres)
 
 
-def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterator[Finding]:
+def _reachable(
+    what: str, values: dict[str, object], is_enabled: bool, is_postgres: bool
+) -> Iterator[Finding]:
     if not is_enabled:
         yield Finding(what, "ok", "switched off")
         return
@@ -260,36 +330,53 @@ def _reachable(what: str, values: dict[str, object], is_enabled: bool) -> Iterat
     elif isinstance(url, str):
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        yield _connects(what, parts.hostname or "", port)
+        yield _connects(what, (parts.hostname or "", port), None)
     elif isinstance(sftp.get("host"), str):
-        yield _connects(what, str(sftp["host"]), int(str(sftp.get("port", 22))))
+        yield _connects(what, (str(sftp["host"]), int(str(sftp.get("port", 22)))), _SSH)
     elif isinstance(host, str):
-        if host.startswith("/"):
-            sockets = list(Path(host).glob(".s.PGSQL.*[0-9]")) if Path(host).is_dir() else []
-            found = bool(sockets)
-            yield Finding(
-                what,
-                "ok" if found else "problem",
-                f"socket in {host}" if found else f"no database listens in {host}",
-                None if found else "Start the database (demo: `klantbeeld demo start`).",
-            )
-        else:
-            given = values.get("port")
-            yield _connects(what, host, given if isinstance(given, int) else 5432)
+        port = int(str(values.get("port", 5432)))
+        at: _Address = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+        yield _connects(what, at, _POSTGRES if is_postgres else None)
 
 
 def _table(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _connects(what: str, host: str, port: int) -> Finding:
+def _connects(what: str, address: _Address, protocol: _Protocol | None) -> Finding:
+    """Whether a system is there: by its own first words, where these need no credentials."""
+    place = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
     try:
-        socket.create_connection((host, port), timeout=3).close()
+        with _connected(address) as connection:
+            if protocol is None:
+                return Finding(what, "ok", f"{place} can be connected to; nothing was asked")
+            connection.sendall(protocol.greeting)
+            answer = connection.recv(64)
     except OSError as error:
         return Finding(
             what,
             "problem",
-            f"{host}:{port} cannot be reached ({error.strerror or error})",
+            f"{place} cannot be reached ({error.strerror or error})",
             "Start that system (demo: `klantbeeld demo start`), or correct its address.",
         )
-    return Finding(what, "ok", f"{host}:{port} answers")
+    if not answer.startswith(protocol.answers):
+        return Finding(
+            what,
+            "problem",
+            f"what answers at {place} is not {protocol.name}",
+            "Correct its address.",
+        )
+    return Finding(what, "ok", f"{protocol.name} answers at {place}")
+
+
+def _connected(address: _Address) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, timeout=_PATIENCE_SECONDS)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_PATIENCE_SECONDS)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection

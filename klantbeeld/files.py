@@ -13,18 +13,48 @@ from klantbeeld.errors import KlantbeeldError
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def private_dir(path: Path) -> Path:
-    """Make a folder, and those above it that are missing, readable by its owner alone."""
+    """Make a folder, and those above it that are missing, readable by its owner alone.
+
+    Raises:
+        KlantbeeldError: It cannot be made.
+    """
+    try:
+        for folder in _missing(path):
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise KlantbeeldError(
+            f"the folder {path} cannot be made: {error.strerror}",
+            "Name a place in which the user that runs this may make folders.",
+        ) from None
+    return path
+
+
+def require_possible_dir(path: Path) -> None:
+    """Refuse a folder that cannot be made; one that can is not there afterwards either.
+
+    Raises:
+        KlantbeeldError: It cannot be made.
+    """
+    missing = _missing(path)
+    private_dir(path)
+    for folder in reversed(missing):
+        folder.rmdir()
+
+
+def _missing(path: Path) -> list[Path]:
+    """The folder and those above it that are not there, the highest first."""
     missing = []
     folder = path
     while not folder.exists():
         missing.append(folder)
         folder = folder.parent
-    for folder in reversed(missing):
-        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-    return path
+    return missing[::-1]
 
 
 def sync_dir(path: Path) -> None:
@@ -77,7 +107,7 @@ def explain_storage(error: BaseException, home: Path) -> KlantbeeldError | None:
         words = str(cause).lower()
         number = cause.errno if isinstance(cause, OSError) else None
         is_database = isinstance(cause, sqlite3.OperationalError)
-        if number in (errno.ENOSPC, errno.EDQUOT) or (is_database and "disk is full" in words):
+        if number in _FULL or (is_database and "disk is full" in words):
             return KlantbeeldError(
                 f"the disk of the home {home} is full",
                 "Make room (`klantbeeld doctor` says how much) and start again: it converges.",

@@ -11,10 +11,19 @@ import stat
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -63,7 +72,11 @@ class WarehouseSettings(_Section):
     """Limits of the data plane's engine."""
 
     threads: int = Field(default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1)
-    memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|TB|MiB|GiB|TiB|%)$")
+    memory_limit: str = Field(
+        "4GB",
+        pattern=r"^\d+(\.\d+)?\s?(MB|GB|TB|MiB|GiB|TiB|%)$",
+        description="a size such as 4GB",
+    )
     kept_versions: int = Field(1, ge=1, description="older versions kept for roll-back")
 
 
@@ -149,9 +162,15 @@ class Settings(BaseSettings):
     )
 
     home: Path = DEFAULT_HOME
-    environment: str = Field("development", pattern=r"^[a-z][a-z0-9_-]*$")
+    environment: str = Field(
+        "development",
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        description="a name in small letters, such as production",
+    )
     time_zone: str = "Europe/Amsterdam"
-    default_country: str = Field("NL", pattern=r"^[A-Z]{2}$")
+    default_country: str = Field(
+        "NL", pattern=r"^[A-Z]{2}$", description="two capital letters, such as NL"
+    )
     as_of_file: Path | None = None
     allow_private_addresses: bool = False
     tls_ca_file: FilePath | None = Field(None, description="PEM file of your own authorities")
@@ -198,7 +217,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_time_zone(cls, value: str) -> str:
         if value not in available_timezones():
-            raise ValueError("expected a time zone of the IANA database, such as Europe/Amsterdam")
+            raise ValueError("expected a time zone such as Europe/Amsterdam")
         return value
 
     @cached_property
@@ -251,12 +270,39 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: A setting is unknown or wrong; all of them are named.
     """
+    _require_known_variables()
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+        raise SettingsError(_explain(error, Settings)) from None
     except ValueError as error:  # pydantic-settings: JSON expected in an environment variable
         raise SettingsError(str(error)) from None
+
+
+def _require_known_variables() -> None:
+    # pydantic-settings names what is unknown within a section, and ignores an unknown section.
+    known = {
+        f"{ENV_PREFIX}{name.upper()}": is_section
+        for name, field in Settings.model_fields.items()
+        for is_section in [_is_section(field.annotation)]
+    }
+    unknown = [
+        name
+        for name in os.environ
+        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in known
+    ]
+    if unknown:
+        names = (f"{name}__…" if is_section else name for name, is_section in known.items())
+        raise SettingsError(
+            "\n".join(f"{name} is not a known setting" for name in sorted(unknown)),
+            f"Correct or unset it; known are {', '.join(names)}.",
+        )
+
+
+def _is_section(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or (
+        isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    )
 
 
 class _Switch(BaseModel):
@@ -280,36 +326,126 @@ def _section(
     try:
         return model(**values)
     except ValidationError as error:
-        raise SettingsError(_explain(error, f"{kind}.{name}.")) from None
+        raise SettingsError(_explain(error, model, f"{kind}.{name}.")) from None
 
 
-def _explain(error: ValidationError, prefix: str = "") -> str:
+def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
-        name = prefix + ".".join(str(part) for part in problem["loc"])
+        place = _place(model, problem["loc"])
+        name = prefix + ".".join(place.path)
         variable = ENV_PREFIX + name.replace(".", "__").upper()
-        what = "is not a known setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-        lines.append(f"{name}: {what} ({variable}, or `{name}` in {CONFIG_NAME})")
+        file = SECRETS_NAME if SecretStr in _members(place.annotation) else CONFIG_NAME
+        lines.append(f"{name}: {_wrong(problem, place)} ({variable}, or `{name}` in {file})")
     return "\n".join(lines)
+
+
+class _Place(NamedTuple):
+    """Where in the settings something is wrong.
+
+    Attributes:
+        path: What a person writes to get there.
+        annotation: The type that is expected there; None where it is not known.
+        expected: The same in words, if the model has them.
+    """
+
+    path: list[str]
+    annotation: Any
+    expected: str | None
+
+
+def _place(model: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
+    """Find a place in a model: of a union, the location also has the tag of one of its members."""
+    path: list[str] = []
+    here: Any = model
+    expected = None
+    for part in location:
+        members = _members(here)
+        if len(members) > 1:
+            here = next((member for member in members if _has_tag(member, part)), None)
+            continue
+        path.append(str(part))
+        here, expected = _inside(members[0], part) if members else (None, None)
+    return _Place(path, here, expected)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """What a value of an annotation may be, but nothing at all."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for choice in get_args(annotation) for member in _members(choice)]
+    return [] if annotation in (None, NoneType) else [annotation]
+
+
+def _has_tag(member: Any, tag: int | str) -> bool:
+    return getattr(member, "__name__", None) == tag or tag in _tags(member)
+
+
+def _tags(member: Any) -> tuple[Any, ...]:
+    if not (isinstance(member, type) and issubclass(member, BaseModel)):
+        return ()
+    return tuple(
+        value
+        for field in member.model_fields.values()
+        if get_origin(field.annotation) is Literal and field.is_required()
+        for value in get_args(field.annotation)
+    )
+
+
+def _inside(annotation: Any, part: int | str) -> tuple[Any, str | None]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            if part in (name, field.alias):
+                return field.annotation, field.description
+        return None, None
+    inner = get_args(annotation)
+    if get_origin(annotation) is dict:
+        return inner[1], None
+    return (inner[0], None) if get_origin(annotation) in (list, tuple) else (None, None)
+
+
+def _wrong(problem: Any, place: _Place) -> str:
+    """What is wrong, in words that need no knowledge of pydantic."""
+    match problem["type"]:
+        case "extra_forbidden":
+            return "is not a known setting"
+        case "missing":
+            return "is missing"
+        case "string_pattern_mismatch" if place.expected:
+            return f"expected {place.expected}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            tags = [str(tag) for member in _members(place.annotation) for tag in _tags(member)]
+            discriminator = problem["ctx"]["discriminator"].strip("'")
+            return f"expected {discriminator} to be one of {', '.join(tags)}"
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be read: {error.strerror}", "It must be a file that you may read."
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 def _read_secrets(path: Path) -> dict[str, Any]:
-    if path.exists():
-        _require_private(path)
+    try:
+        if path.exists():
+            _require_private(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
     return _read_toml(path)
+
+
+def _unreadable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"{path} cannot be read: {error.strerror}",
+        "The home and the files in it must be readable for you.",
+    )
 
 
 def _require_private(path: Path) -> None:

@@ -7,6 +7,7 @@ the two the same.
 
 import json
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -69,6 +70,21 @@ class QuarantineStatus(BaseModel):
     source: str
     table: str
     rows: int
+
+
+@dataclass(frozen=True)
+class FailingSource:
+    """A source whose last load failed.
+
+    Attributes:
+        source: The source.
+        since: When the first load failed after the last that did not, in UTC.
+        message: Why the last one failed.
+    """
+
+    source: str
+    since: datetime
+    message: str
 
 
 class SyncStatus(BaseModel):
@@ -138,7 +154,7 @@ def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
             tables=rows,
             linkage=linkage,
             sources=_sources(connection),
-            quarantine=_quarantine(connection),
+            quarantine=open_quarantine(connection),
             syncs=_syncs(connection),
             exports=_exports(connection),
         )
@@ -200,7 +216,31 @@ def _sources(connection: sa.Connection) -> list[SourceStatus]:
     return [SourceStatus.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def _quarantine(connection: sa.Connection) -> list[QuarantineStatus]:
+def failing_sources(connection: sa.Connection) -> list[FailingSource]:
+    """The sources whose last load failed, by name."""
+    failed = load_runs.c.status == "failed"
+    last_good = (
+        sa.select(load_runs.c.source, sa.func.max(load_runs.c.at).label("at"))
+        .where(~failed)
+        .group_by(load_runs.c.source)
+        .subquery()
+    )
+    after = sa.or_(last_good.c.at.is_(None), load_runs.c.at > last_good.c.at)
+    query = (
+        sa.select(load_runs.c.source, load_runs.c.at, load_runs.c.message)
+        .select_from(load_runs.outerjoin(last_good, last_good.c.source == load_runs.c.source))
+        .where(failed, after)
+        .order_by(load_runs.c.source, load_runs.c.at)
+    )
+    found: dict[str, FailingSource] = {}
+    for row in connection.execute(query):
+        since = found[row.source].since if row.source in found else row.at
+        found[row.source] = FailingSource(row.source, since, row.message or "no reason was given")
+    return list(found.values())
+
+
+def open_quarantine(connection: sa.Connection) -> list[QuarantineStatus]:
+    """The rows that wait in quarantine, per raw table."""
     query = (
         sa.select(
             quarantine.c.source,

@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m orchestration.ui", description=__doc__)
     parser.add_argument("--port", type=int, default=3000)
     options = parser.parse_args(arguments)
+    # As of a run: what Dagster's processes write in the home is the owner's alone.
+    os.umask(0o077)
     try:
         settings = load_settings()
         environment = {

@@ -17,10 +17,17 @@ import sqlalchemy as sa
 
 from klantbeeld.activation.links import Links
 from klantbeeld.activation.preflight import Shown
-from klantbeeld.activation.specs import SyncSpec, find_sync, list_syncs, read_manifest
+from klantbeeld.activation.specs import (
+    SyncSpec,
+    find_sync,
+    list_audiences,
+    list_syncs,
+    read_manifest,
+)
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import outbox, sync_conflicts, sync_runs
+from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash_sql
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Warehouse
@@ -93,17 +100,45 @@ def last_results(
             }
 
 
-def runs(name: str, control: ControlPlane, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """The runs of a sync or export (`audience_...`) with their counts, newest first."""
+def runs(
+    name: str, control: ControlPlane, warehouse: Warehouse, limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The runs of a sync or export with their counts, newest first.
+
+    Args:
+        name: `sync_...` or `audience_...`; with or without that beginning.
+        control: The home's control plane.
+        warehouse: The home's warehouse.
+        limit: Runs, at most.
+
+    Raises:
+        KlantbeeldError: No such name is published or ever ran.
+    """
     query = (
-        sa.select(*(sync_runs.c[name] for name in _OF_RUNS))
-        .where(sync_runs.c.sync == name)
+        sa.select(*(sync_runs.c[column] for column in _OF_RUNS))
+        .where(sync_runs.c.sync == _name_in_log(name, control, warehouse))
         .order_by(sync_runs.c.started_at.desc())
         .limit(limit)
     )
     with control.read() as connection:
         for row in connection.execute(query):
             yield dict(row._mapping)
+
+
+def _name_in_log(name: str, control: ControlPlane, warehouse: Warehouse) -> str:
+    with control.read() as connection:
+        known = set(connection.scalars(sa.select(sync_runs.c.sync).distinct()))
+    version = warehouse.current()
+    if version is not None and version.manifest.exists():
+        manifest = read_manifest(version.manifest)
+        known |= {spec.name for spec in list_syncs(manifest)}
+        known |= {f"audience_{spec.name}" for spec in list_audiences(manifest)}
+    for candidate in (name, f"sync_{name}", f"audience_{name}"):
+        if candidate in known:
+            return candidate
+    raise KlantbeeldError(
+        f"there is no sync or audience {name!r}", f"Known: {', '.join(sorted(known)) or 'none'}."
+    )
 
 
 def write_tables(

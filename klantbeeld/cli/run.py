@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from klantbeeld.errors import SettingsError
+from klantbeeld.files import require_possible_dir
 from klantbeeld.settings import Settings, load_settings
 
 
@@ -40,11 +41,16 @@ def run(full: bool, reconcile: bool, select: str | None, json_file: str | None) 
 
 
 def require_sources(settings: Settings) -> None:
-    """Refuse a home that nothing could be loaded into.
+    """Refuse a home that nothing could be loaded into, or that names a source there is not.
 
     Raises:
-        SettingsError: No source is set.
+        KlantbeeldError: The home cannot be made.
+        SettingsError: No source is set, or one that is not known.
     """
+    from ingestion.pipelines import require_known_sources
+
+    require_possible_dir(settings.paths.home)
+    require_known_sources(settings)
     if not settings.sources:
         raise SettingsError(
             f"no source is set in the home {settings.paths.home}",

@@ -21,7 +21,17 @@ _SHOWN = 6
 _by = click.option(
     "--by", default=current_user, help="Who decides.  [default: the name you are logged in with]"
 )
-_why = click.option("--why", required=True, help="The reason, for whoever comes after you.")
+
+
+def _reason(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise click.BadParameter("give a reason")
+    return text
+
+
+_why = click.option(
+    "--why", required=True, callback=_reason, help="The reason, for whoever comes after you."
+)
 _file = click.argument("file", type=click.Path(path_type=Path))
 
 
@@ -37,6 +47,8 @@ def merge(names: tuple[str, ...], by: str, why: str) -> None:
     from klantbeeld.identity.decisions import SAME, decide
     from klantbeeld.identity.membership import find
 
+    if len(set(names)) < 2:
+        raise click.UsageError("Name at least two profiles or records.")
     _, control = open_home()
     found = [find(control, name) for name in names]
     records = sorted({record for named in found for record in named.records})
@@ -276,7 +288,7 @@ def queue(kind: str | None, limit: int, as_json: bool) -> None:
 @_file
 @click.option("--remove", is_flag=True, help="Take these back instead.")
 @_by
-@click.option("--why", help="The reason.")
+@click.option("--why", callback=_reason, help="The reason.")
 def rekey(file: Path, remove: bool, by: str, why: str | None) -> None:
     """Say which records a source gave another key, so that they keep their profiles.
 

@@ -122,8 +122,8 @@ def log(name: str, limit: int, as_json: bool) -> None:
     """List the runs of NAME (sync_... or audience_...) with their counts, newest first."""
     from klantbeeld.activation.logs import runs
 
-    _, control = open_home()
-    for row in runs(name, control, limit):
+    _, control, warehouse = _home()
+    for row in runs(name, control, warehouse, limit):
         if as_json:
             click.echo(json.dumps(row, default=str))
             continue

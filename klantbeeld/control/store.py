@@ -167,7 +167,7 @@ def open_control(settings: Settings) -> ControlPlane:
     except sa.exc.DatabaseError as error:
         raise KlantbeeldError(
             f"the control plane {path} cannot be read: {error.orig}",
-            "Restore it with `klantbeeld restore FILE`; `klantbeeld doctor` says more.",
+            "Restore it with `klantbeeld restore FILE --force`; `klantbeeld doctor` says more.",
         ) from None
     return control
 

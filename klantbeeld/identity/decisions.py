@@ -189,8 +189,11 @@ def decide(
         if against:
             ours = {decision.decision_id for decision in new}
             others = sorted({d.rsplit(".", 1)[0] for d in against[0].decision_ids if d not in ours})
+            words = against[0].words
+            for name in ours:  # of no use to anybody: it was never kept
+                words = words.replace(f"{name} ", "this decision ")
             raise KlantbeeldError(
-                f"this contradicts what is decided: {against[0].words}",
+                f"this contradicts what is decided: {words}",
                 f"Undo that first if it is wrong: klantbeeld identity undo {' '.join(others)}",
             )
         connection.execute(table.insert(), [vars(decision) for decision in new])

@@ -19,7 +19,7 @@ from klantbeeld.files import PRIVATE_FILE, private_dir
 from klantbeeld.settings import Settings
 from klantbeeld.transform import registry
 from klantbeeld.transform.project import EXECUTABLE, environment
-from klantbeeld.warehouse import NothingPublished, Warehouse
+from klantbeeld.warehouse import NothingPublished, VersionGone, Warehouse
 from klantbeeld.warehouse.warehouse import FILE_NAME
 
 
@@ -52,10 +52,13 @@ def prepare(settings: Settings, control: ControlPlane) -> dict[str, str]:
 
     Raises:
         NothingPublished: There is no version to copy.
+        VersionGone: Somebody removed its files.
     """
     version = Warehouse(settings, control).current()
     if version is None:
         raise NothingPublished
+    if not version.path.exists():
+        raise VersionGone(version.version_id)
     folder = private_dir(settings.paths.dev_dir)
     baseline, copy = _baseline(settings), folder / FILE_NAME
     baseline.parent.mkdir(mode=0o700, exist_ok=True)

@@ -6,6 +6,19 @@ the current version read-only and never meet a lock.
 """
 
 from klantbeeld.warehouse.lock import RunInProgress
-from klantbeeld.warehouse.warehouse import NothingPublished, Version, Warehouse, row_counts
+from klantbeeld.warehouse.warehouse import (
+    NothingPublished,
+    Version,
+    VersionGone,
+    Warehouse,
+    row_counts,
+)
 
-__all__ = ["NothingPublished", "RunInProgress", "Version", "Warehouse", "row_counts"]
+__all__ = [
+    "NothingPublished",
+    "RunInProgress",
+    "Version",
+    "VersionGone",
+    "Warehouse",
+    "row_counts",
+]

@@ -66,6 +66,16 @@ class NothingPublished(KlantbeeldError):
         super().__init__("nothing has been published in this home yet", "Run `klantbeeld run`.")
 
 
+class VersionGone(KlantbeeldError):
+    """A version is on record, and somebody removed its files."""
+
+    def __init__(self, version_id: str) -> None:
+        super().__init__(
+            f"the files of version {version_id} are gone",
+            "`klantbeeld run` publishes a new version.",
+        )
+
+
 class Warehouse:
     """The data plane of one home."""
 
@@ -102,16 +112,14 @@ class Warehouse:
 
         Raises:
             NothingPublished: No version is published.
-            KlantbeeldError: The version is not kept any more, or somebody removed its files.
+            VersionGone: Somebody removed its files.
+            KlantbeeldError: The version is not kept any more.
         """
         version = self.current() if version_id is None else self._version(version_id)
         if version is None:
             raise NothingPublished
         if not version.path.exists():
-            raise KlantbeeldError(
-                f"the files of version {version.version_id} are gone",
-                "`klantbeeld run` publishes a new version.",
-            )
+            raise VersionGone(version.version_id)
         with _opened(version.path, self._engine_config()) as engine:
             # Of its own to each reader: temporary tables, and what is registered.
             connection = engine.cursor()

@@ -67,7 +67,7 @@ class Send:
         place = (platform.settings, platform.control, platform.warehouse, run_id)
         if self.is_file:
             return run_export(audience_name(self.node), *place)
-        return run_sync(self.name, *place, progress=_Teller(self.key.path[-1]))
+        return run_sync(self.name, *place, progress=_Teller(self.name))
 
 
 class _Teller:
@@ -201,7 +201,7 @@ def _result(send: Send, report: Report | KlantbeeldError) -> Result | dg.AssetCh
     else:
         status, message = report.status, str(report.message or report.status)
         seconds, counts, metadata = report.seconds, _counts(report), _metadata(report)
-    name = send.key.path[-1]
+    name = send.name  # as every command takes it
     good = status in (*GOOD, OFF)
     mark = "done" if good else "attention"
     if status == "failed":

@@ -265,8 +265,7 @@ def test_the_commands_refuse_what_cannot_be_meant(
         (("split", one, records_two[0], "--why", "x"), "not in"),
         (("split", one, *records_one, "--why", "x"), "must stay"),
         (("split", records_one[0], "--why", "x"), "two records"),
-        (("merge", one, "--why", "x"), "contradicts"),
-        (("merge", records_one[0], "--why", "x"), "nothing to merge"),
+        (("merge", *records_one, "--why", "x"), "contradicts"),
         (("merge", "P0000000000000", records_two[0], "--why", "x"), "neither a profile id"),
         (("pass-through", two, "--why", "x"), "is a profile"),
         (("undo", "D0", "--why", "x"), "no decision"),
@@ -275,7 +274,15 @@ def test_the_commands_refuse_what_cannot_be_meant(
         failed = steward(*wrong)
         assert isinstance(failed.exception, KlantbeeldError), failed.output
         assert problem in str(failed.exception)
-    assert steward("merge", one, two).exit_code == 2  # no reason given
+    for usage in (
+        ("merge", one, two),  # no reason given
+        ("merge", one, two, "--why", " "),
+        ("pass-through", records_one[0], "--why", ""),
+        ("rekey", str(tmp_path / "none.csv"), "--why", ""),
+        ("merge", one, "--why", "x"),
+        ("merge", one, one, "--why", "x"),
+    ):
+        assert steward(*usage).exit_code == 2, usage
     unknown = steward("pass-through", "crm:contact:later", "--by", "ann", "--why", "a test")
     assert "when they are there" in unknown.output
     assert steward("merge", records_one[1], records_two[0], "--why", "met").exit_code == 0

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from klantbeeld.activation import read_manifest
 from klantbeeld.activation.logs import write_tables
 from klantbeeld.cli.sync import sync
+from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash
 from tests.fixtures.activation import SYNC, World, contact_id, profile_rows
 
@@ -36,6 +37,12 @@ def test_the_runs_of_a_sync_are_listed_newest_first(
     shown = CliRunner().invoke(sync, ["log", SYNC, "--limit", "1"], catch_exceptions=False)
     assert "1 rejected" in shown.output
     assert "see `klantbeeld sync rows" in shown.output
+    short = CliRunner().invoke(sync, ["log", SYNC.removeprefix("sync_"), "--limit", "1"])
+    assert short.output == shown.output
+    wrong = CliRunner().invoke(sync, ["log", "sync_crm__nothing"])
+    assert isinstance(wrong.exception, KlantbeeldError)
+    assert wrong.exception.exit_code == 1
+    assert SYNC in str(wrong.exception.hint)
 
 
 def test_the_logs_are_tables_of_the_next_version_with_ids_only(sent: World) -> None:

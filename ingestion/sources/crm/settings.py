@@ -20,7 +20,7 @@ class CrmSettings(IngestSettings):
             than the CRM's own limit (7 days), and renewing it is a load.
     """
 
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str = Field(pattern=r"^https?://", description="an address that begins with https://")
     token_url: str | None = None
     client_id: str
     client_secret: SecretStr = SecretStr("")

@@ -14,6 +14,6 @@ class NewsletterSettings(PulledSettings):
         page_rows: Rows per answer.
     """
 
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str = Field(pattern=r"^https?://", description="an address that begins with https://")
     token: SecretStr = SecretStr("")
     page_rows: int = Field(2_000, ge=1, le=5_000)

@@ -229,7 +229,7 @@ class RestSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["rest"]
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str = Field(pattern=r"^https?://", description="an address that begins with https://")
     auth: Annotated[Bearer | Basic | Header | Client, Field(discriminator="kind")] | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     entities: dict[str, Entity] = Field(min_length=1)

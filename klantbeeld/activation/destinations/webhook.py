@@ -42,7 +42,7 @@ class WebhookSettings(ApiSettings):
     """A `[destinations.<name>]` section of this kind."""
 
     kind: Literal["webhook"]
-    url: str = Field(pattern=r"^https?://")
+    url: str = Field(pattern=r"^https?://", description="an address that begins with https://")
     secret: SecretStr
     previous_secret: SecretStr | None = None
     timeout_seconds: float = Field(15, gt=0)

@@ -214,6 +214,11 @@ def _link(
         "select count(*), coalesce(max(n), 0) from sizes",
     )
     warnings = _relevant(con, stage.linkage_warnings(con, model, linkage, count, largest))
+    if not any(set(taken.fields) - _NAMES for taken in columns):
+        warnings.append(
+            "the name is the only evidence: namesakes cannot be told apart. Give birth dates,"
+            " e-mail addresses, telephone numbers or addresses too"
+        )
     quality = None
     if request.truth_column is not None:
         quality = evaluate_clusters(
@@ -261,6 +266,18 @@ def _link(
         seconds=round(time.monotonic() - started, 1),
     )
 
+
+# Fields that say what somebody is called, or hold for half of all people or more.
+_NAMES: Final = {
+    "first_name",
+    "initials",
+    "infix",
+    "last_name",
+    "maiden_name",
+    "full_name",
+    "gender",
+    "country",
+}
 
 # What a comparison needs, in columns of `people`.
 _NEEDS: Final = {
@@ -424,15 +441,20 @@ def _require_outputs(request: FileLinkRequest) -> None:
             raise KlantbeeldError(
                 f"--report {request.report} is a file", "Name a folder.", ExitCode.USAGE
             )
-        _require_writable("--report", request.report / "charts")
+        inside = request.report / "charts"
+        _require_writable("--report", inside if request.report.is_dir() else request.report)
     if len(inputs) < len(request.inputs):
         raise KlantbeeldError("a file is given twice", "Give every file once.", ExitCode.USAGE)
 
 
 def _require_writable(option: str, path: Path) -> None:
     folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
+    if not folder.exists():
+        raise KlantbeeldError(
+            f"{option} {path}: the folder {folder} does not exist",
+            "Make it, or name another place.",
+            ExitCode.USAGE,
+        )
     probe = folder / f".klantbeeld-{path.name}.probe"
     try:
         probe.touch()

@@ -42,6 +42,35 @@ def test_only_commands_that_make_a_home_make_one(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_home_that_cannot_be_made_is_told_so_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KLANTBEELD_HOME", str(tmp_path / "file" / "home"))
+    for command in ("run", "doctor"):
+        with pytest.raises(SystemExit) as ended:
+            main([command])
+        assert ended.value.code == ExitCode.FAILED
+        told = capsys.readouterr()
+        assert f"{tmp_path / 'file' / 'home'} cannot be made: Not a directory" in (
+            told.out + told.err
+        )
+
+
+def test_a_run_refuses_a_source_that_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLANTBEELD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KLANTBEELD_SOURCES__POSX__FOLDER", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["run"])
+    assert ended.value.code == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "sources.posx: there is no source 'posx'" in told
+    assert "Known sources: crm, newsletter, pos, shop, web." in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_examining_and_reading_the_manual_make_no_home_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,12 @@
 """A home as a whole: record ids, clock, backup and restore, doctor, status, the command line."""
 
 import json
+import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from klantbeeld.backup import restore_backup, write_backup
 from klantbeeld.cli import main
 from klantbeeld.clock import Clock
 from klantbeeld.control import open_control
+from klantbeeld.control.tables import load_runs, quarantine
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.records import keyed_hash, keyed_hash_sql, record_id_sql
 from klantbeeld.settings import Settings, load_settings
@@ -169,6 +173,135 @@ def test_doctor_names_what_is_wrong(
     assert "control.db is open to others" in output
     assert "rows would be skipped" in output
     assert "gone does not exist" in output
+
+
+def listening(path: Path, answer: bytes) -> socket.socket:
+    """A server at a socket that says one thing to the first who asks."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            if connection.recv(8) and answer:
+                connection.sendall(answer)
+            connection.recv(8)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+def test_doctor_asks_a_database_and_is_not_content_with_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("klantbeeld.doctor._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setenv("KLANTBEELD_HOME", str(a_home(tmp_path / "one").home))
+    shop = {"HOST": str(tmp_path), "DATABASE": "shop", "USER": "reader", "PORT": "5433"}
+    for name, value in shop.items():
+        monkeypatch.setenv(f"KLANTBEELD_SOURCES__SHOP__{name}", value)
+    place = tmp_path / ".s.PGSQL.5433"
+    for answer, told in (
+        (b"N", "PostgreSQL answers"),
+        (b"", "cannot be reached (timed out)"),
+        (b"HTTP/1.1 400", "is not PostgreSQL"),
+    ):
+        server = listening(place, answer)
+        output = run_cli(capsys, "doctor")[1]
+        assert told in next(line for line in output.splitlines() if "source shop" in line)
+        server.close()
+        if answer == b"N":  # what a server that was killed leaves behind
+            code, output, _ = run_cli(capsys, "doctor")
+            assert code == 1
+            assert f"{place} cannot be reached (Connection refused)" in output
+        place.unlink()
+
+
+def test_doctor_does_not_say_that_a_port_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLANTBEELD_HOME", str(a_home(tmp_path / "one").home))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("KLANTBEELD_SOURCES__NEWSLETTER__BASE_URL", f"http://{place}")
+        output = run_cli(capsys, "doctor")[1]
+    assert f"source newsletter: {place} can be connected to" in output
+
+
+def test_doctor_names_wrong_settings_failed_loads_and_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = a_home(tmp_path / "one")
+    monkeypatch.setenv("KLANTBEELD_HOME", str(settings.home))
+    monkeypatch.setenv("KLANTBEELD_SOURCES__WEB__FOLDER", str(tmp_path))
+    assert run_cli(capsys, "doctor")[0] == 0
+    at = [datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 6)]
+    loads = [
+        {"run_id": f"{source}{n}", "source": source, "at": at[n], "status": status, "message": why}
+        for source, results in {"web": "gfff", "pos": "fg"}.items()
+        for n, letter in enumerate(results)
+        for status, why in [("failed", f"why {n}") if letter == "f" else ("loaded", None)]
+    ]
+    with open_control(settings).begin() as connection:
+        connection.execute(load_runs.insert(), loads)
+        connection.execute(
+            quarantine.insert(),
+            [
+                {
+                    "quarantine_id": f"q{n}", "run_id": "r", "payload_digest": "",
+                    "source": "pos", "table_name": "receipts",
+                    "position": f"a.csv:{n}", "reason": "no key", "first_seen_at": at[0],
+                    "last_seen_at": at[0], "status": "open" if n else "replayed",
+                }
+                for n in range(3)
+            ],
+        )  # fmt: skip
+    code, output, _ = run_cli(capsys, "doctor")
+    assert code == 1
+    assert "load of web: fails since 2026-03-02 00:00 UTC: why 3" in output
+    assert "load of pos" not in output
+    assert "quarantine of pos: 2 row(s)" in output
+    # Off, it is no problem; what waits in quarantine alone is none either.
+    monkeypatch.setenv("KLANTBEELD_SOURCES__WEB__ENABLED", "false")
+    assert run_cli(capsys, "doctor")[0] == 0
+
+    monkeypatch.setenv("KLANTBEELD_SOURCES__POS__FOLDR", str(tmp_path))
+    monkeypatch.setenv("KLANTBEELD_SOURCES__POSX__FOLDER", str(tmp_path))
+    code, output, _ = run_cli(capsys, "doctor")
+    assert code == 1
+    assert "source pos: sources.pos.folder: is missing" in output
+    assert "sources.pos.foldr: is not a known setting" in output
+    assert "there is no source 'posx'" in output
+    assert "Known sources: crm, newsletter, pos, shop, web." in output
+
+
+def test_whoever_asks_for_a_version_without_files_is_told_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = a_home(tmp_path / "one")
+    monkeypatch.setenv("KLANTBEELD_HOME", str(settings.home))
+    shutil.rmtree(settings.paths.versions_dir)
+    for command in (("dev", "prepare"), ("status",), ("doctor",)):
+        code, *told = run_cli(capsys, *command)
+        assert code == 1
+        assert "are gone" in "".join(told)
+        assert "`klantbeeld run` publishes a new version." in "".join(told)
+
+
+def test_a_damaged_control_plane_is_put_back_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = a_home(tmp_path / "one")
+    report = write_backup(settings, open_control(settings), tmp_path / "b.tar.gz")
+    monkeypatch.setenv("KLANTBEELD_HOME", str(settings.home))
+    settings.paths.control_db.write_bytes(b"no database" * 1000)
+    Path(f"{settings.paths.control_db}-wal").unlink(missing_ok=True)
+    for command in ("status", "doctor"):
+        code, *told = run_cli(capsys, command)
+        assert code == 1
+        assert "`klantbeeld restore FILE --force`" in "".join(told)
+    assert run_cli(capsys, "restore", str(report.path), "--force")[0] == 0
+    assert run_cli(capsys, "status")[0] == 0
 
 
 def test_help_imports_nothing_heavy() -> None:

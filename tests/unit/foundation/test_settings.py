@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from klantbeeld.activation.destinations.rest import RestSettings
 from klantbeeld.errors import ExitCode, SettingsError
 from klantbeeld.settings import SourceSettings, load_settings
 
@@ -52,6 +53,65 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None
     assert caught.value.exit_code == ExitCode.USAGE
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('time_zone = "Mars/Olympus"', "expected a time zone such as Europe/Amsterdam"),
+        ('[warehouse]\nmemory_limit = "lots"', "expected a size such as 4GB"),
+        ('environment = "My Shop"', "expected a name in small letters, such as production"),
+    ],
+)
+def test_what_is_expected_is_told_in_plain_words(tmp_path: Path, text: str, told: str) -> None:
+    write(tmp_path / "home", "klantbeeld.toml", text)
+    with pytest.raises(SettingsError, match=f"^[a-z_.]+: {told} "):
+        load_settings(home=tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    "name", ["KLANTBEELD_HOEM", "KLANTBEELD_WAREHOUS__THREADS", "klantbeeld_warehouse_threads"]
+)
+def test_an_unknown_variable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("KLANTBEELD_DEMO__PERSONS", "60")
+    assert load_settings(home=tmp_path).demo.persons == 60
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(SettingsError, match=f"^{name} is not a known setting") as caught:
+        load_settings(home=tmp_path)
+    assert "KLANTBEELD_WAREHOUSE__…" in str(caught.value.hint)
+
+
+AUTH = "destinations.loyalty.auth"
+
+
+@pytest.mark.parametrize(
+    ("auth", "told"),
+    [
+        ({"kind": "bearer"}, f"{AUTH}.token: is missing .*`{AUTH}.token` in secrets.toml"),
+        (
+            {"kind": "header", "name": "X-Key", "value": "k", "realm": "r"},
+            f"{AUTH}.realm: is not a known setting .*AUTH__REALM, or `{AUTH}.realm` in klantbeeld",
+        ),
+        ({"kind": "badge"}, f"{AUTH}: expected kind to be one of bearer, basic, header, client_"),
+        ({}, f"{AUTH}: expected kind to be one of bearer, basic, header, client_credentials"),
+    ],
+)
+def test_a_setting_of_one_of_several_kinds_is_named_as_it_is_written(
+    tmp_path: Path, auth: dict[str, str], told: str
+) -> None:
+    entity = {"create": {"method": "POST", "path": "members"}}
+    loyalty = {
+        "kind": "rest",
+        "base_url": "https://api.example.test",
+        "auth": auth,
+        "entities": {"members": entity},
+    }
+    settings = load_settings(home=tmp_path, destinations={"loyalty": loyalty})
+    with pytest.raises(SettingsError, match=f"^{told}") as caught:
+        settings.destination("loyalty", RestSettings)
+    assert len(caught.value.message.splitlines()) == 1
+
+
 def test_toml_that_is_broken_names_the_file(tmp_path: Path) -> None:
     write(tmp_path / "home", "klantbeeld.toml", "home = [")
     with pytest.raises(SettingsError, match=r"klantbeeld\.toml is not valid TOML"):
@@ -62,6 +122,12 @@ def test_settings_that_cannot_be_read_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "klantbeeld.toml").mkdir()
     with pytest.raises(SettingsError, match=r"klantbeeld\.toml cannot be read"):
         load_settings(home=tmp_path)
+
+
+def test_a_home_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
+    # The longest name of a file is 255 bytes: looking there fails for every user.
+    with pytest.raises(SettingsError, match=r"secrets\.toml cannot be read"):
+        load_settings(home=tmp_path / ("x" * 300))
 
 
 def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Decisions: kept, revoked, carried as a file, and never resolved in silence."""
 
+import re
 import shutil
 from datetime import UTC, datetime
 from io import StringIO
@@ -119,6 +120,10 @@ def test_a_decision_that_contradicts_is_refused_and_names_what_to_undo(
     with pytest.raises(KlantbeeldError, match="contradicts") as caught:
         decide(control, DIFFERENT, [(A, C)], by="bob", why="met both")
     assert first in (caught.value.hint or "")
+    # It names what can be looked up, and not the decision that was just refused.
+    kept_ids = {one.decision_id for one in read_decisions(control)}
+    assert set(re.findall(r"D[0-9a-f]{12}\.\d+", caught.value.message)) == kept_ids
+    assert "this decision says that" in caught.value.message
     with pytest.raises(KlantbeeldError, match="contradicts"):
         decide(control, PASS_THROUGH, [(B, None)], by="bob", why="shared")
     with pytest.raises(KlantbeeldError, match="decided already"):

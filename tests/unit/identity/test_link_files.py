@@ -263,6 +263,15 @@ def test_cells_of_megabytes_and_rows_of_nothing(tmp_path: Path) -> None:
     assert any("longer than" in remark for remark in report.remarks)
 
 
+@pytest.mark.parametrize(
+    ("columns", "told"), [("Naam;Geslacht", True), ("Naam;Geboortedatum", False)]
+)
+def test_it_is_said_that_the_name_is_all_there_is(tmp_path: Path, columns: str, told: bool) -> None:
+    file = _file(tmp_path, f"{columns}\nJan de Vries;\nJan de Vries;\nEls Bakker;\n")
+    report, _ = _link(tmp_path, file)
+    assert any("name is the only evidence" in warning for warning in report.warnings) == told
+
+
 def test_ids_found_by_name_must_tell_rows_apart(tmp_path: Path) -> None:
     path = _file(tmp_path, "id,naam\n1,Jan Bos\n2,Els Vos\n1,Piet Smit\n")
     report, rows = _link(tmp_path, path)
@@ -313,6 +322,7 @@ def test_the_command(
         (["people.csv", "--out", "o.csv", "--pairs", "o.csv"], "are one file"),
         (["people.csv", "people.csv", "--out", "o.csv"], "given twice"),
         (["people.csv", "--out", "people.csv/o.csv"], "cannot be written"),
+        (["people.csv", "--out", "new/o.csv"], "the folder new does not exist"),
         (["people.csv", "--out", "o.csv", "--model", "no.json"], "no.json does not exist"),
         (["people.csv", "--out", "o.csv", "--model", "people.csv"], "not a linkage model"),
         (["people.csv", "--out", "o.csv", "--country", "Holland"], "expected two letters"),

@@ -147,7 +147,8 @@ def test_a_healthy_destination_is_delivered_while_another_hangs(
     made = {event.asset_key for event in result.get_asset_materialization_events()}
     assert made == {FILE}, "what failed is not green"
     assert not result.success
-    assert [problem.severity for problem in progress.problems] == ["attention"]
+    (problem,) = progress.problems
+    assert (problem.what, problem.severity) == ("sync_crm__customer_profiles", "attention")
     assert _exit_code(progress) == ExitCode.ATTENTION
     asked = len(hanging.waited_for)
     result, progress = send(world, [FILE])
