@@ -83,7 +83,9 @@ class WarehouseSettings(_Section):
 class IdentitySettings(_Section):
     """The link stage."""
 
-    join_probability: float = Field(0.5, gt=0, lt=1)
+    join_probability: float = Field(
+        0.7, gt=0, lt=1, description="two records of one person by a pair at least this probable"
+    )
     kept_values: tuple[str, ...] = Field(
         (), description="digests from identity.suppressed_values that are matched on all the same"
     )

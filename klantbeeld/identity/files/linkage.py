@@ -30,6 +30,7 @@ from klantbeeld.identity.frozen import PARAMETERS
 from klantbeeld.identity.linking import link_people
 from klantbeeld.identity.model import LinkageModel, default_model, load_model
 from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.settings import IdentitySettings
 
 OUTPUTS: Final = (".parquet", ".csv")
 RESULTS: Final = ("record_id", "profile_id", "match_probability")
@@ -74,7 +75,7 @@ class FileLinkRequest:
     country: str | None = None
     default_country: str = "NL"
     today: date = field(default_factory=lambda: date.today())  # noqa: DTZ011
-    join_probability: float = 0.5
+    join_probability: float = field(default_factory=lambda: IdentitySettings().join_probability)
     threads: int = 2
     memory_limit: str = "4GB"
 
