@@ -44,6 +44,7 @@ LEAN_H: Final = 200.0
 LEAN_U: Final = 50.0
 FEW_PAIRS: Final = 30.0
 ENOUGH_PAIRS: Final = 300.0
+OFTEN_COMPARABLE: Final = 0.05
 # Relatives who share an address or a number count as one person who errs.
 TRUST_IN_REACH: Final = 0.5
 LEAST: Final = 1e-4
@@ -141,11 +142,14 @@ class Fit:
         model: The model; not yet a version.
         warnings: What could not be learned, in words.
         metrics: Counts and shares.
+        unlearned: Of the warnings, those about what many of these records have, and enough pairs to
+            learn from should have shown.
     """
 
     model: LinkageModel
     warnings: list[str]
     metrics: dict[str, Any]
+    unlearned: list[str]
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,11 @@ class _Patterns:
     @property
     def pairs(self) -> float:
         return float(self.counts.sum())
+
+    def comparable(self, name: str) -> float:
+        """The share of pairs that have something to compare."""
+        present = self.levels[:, _INDEX[name]] >= 0
+        return float(self.counts[present].sum()) / max(self.pairs, 1.0)
 
 
 @dataclass
@@ -209,6 +218,8 @@ def fit_model(
         learned = _learn_m(patterns, tables, start, sessions)
         ratio = _learn_h(patterns, tables, start, sessions)
         matches_per_record = _expected_matches(patterns, tables, ratio, matches_per_record, records)
+    unlearned: list[str] = []
+    is_enough = max(pairs.sum() for pairs in learned.values()) >= ENOUGH_PAIRS
     for name, pairs in learned.items():
         if name not in seen:
             continue
@@ -222,6 +233,8 @@ def fit_model(
                 f"{name} could not be learned ({pairs.sum():.0f} matching pairs): "
                 "it keeps its former weights"
             )
+            if is_enough and drawn.comparable(name) > OFTEN_COMPARABLE:
+                unlearned.append(warnings[-1])
     model = replace(
         start,
         parameters=_parameters(tables),
@@ -241,7 +254,7 @@ def fit_model(
         "sessions": {name: int(pairs) for name, pairs in sessions.items()},
         "warnings": warnings,
     }
-    return Fit(replace(model, metrics=metrics), warnings, metrics)
+    return Fit(replace(model, metrics=metrics), warnings, metrics, unlearned)
 
 
 def _sample_pairs(con: duckdb.DuckDBPyConnection, records: int, seed: int) -> float:

@@ -387,9 +387,13 @@ def _adapt(con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int) ->
     # Fitting scores pairs with this module.
     from klantbeeld.identity.fitting import fit_model
 
-    fitted = model if records < FEWEST_TO_ADAPT else fit_model(con, model, records).model
+    fitted, unlearned = model, []
+    if records >= FEWEST_TO_ADAPT:
+        fit = fit_model(con, model, records)
+        fitted, unlearned = fit.model, fit.unlearned
     # That a level was not seen is the rule in few records; every run would repeat it.
-    fitted = replace(fitted, adapted_from=default_digest(), metrics={})
+    metrics = {"warnings": unlearned} if unlearned else {}
+    fitted = replace(fitted, adapted_from=default_digest(), metrics=metrics)
     # As it is kept, so that later runs weigh with the very same figures.
     return parse_model(fitted.to_json(), "the fitted model")
 

@@ -55,6 +55,9 @@ MOVED_SHARE: Final = 0.01
 LARGE_PROFILE: Final = 50
 # Of fewer records, shares say nothing.
 FEW_RECORDS: Final = 100
+# A slip or a calling name is met now and then; a card that a household shares, all the time.
+FEW_CONFLICTS: Final = 20
+MANY_CONFLICTS: Final = 0.1
 # One per cent more records moves about one known record in two thousand.
 MUCH_CHURN: Final = 0.005
 FEW_MOVES: Final = 20
@@ -783,6 +786,36 @@ def _idle_rules(linkage: Linkage) -> list[str]:
     return ["rules without a single pair: " + ", ".join(idle)] if idle and used else []
 
 
+def _doubtful_keys(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Kinds of keys that bring people of other first names together, in words."""
+    rows = con.execute("""
+        select
+            case
+                when people_l.deterministic_key = people_r.deterministic_key
+                then split_part(people_r.deterministic_key, ':', 1)
+                else 'linked_record_id'
+            end as kind,
+            count(*) as pairs,
+            count(*) filter (
+                people_l.name_root <> people_r.name_root
+                and people_l.initial <> people_r.initial
+                and jaro_winkler_similarity(people_l.first_name, people_r.first_name) < 0.8
+            ) as others
+        from deterministic_pairs as pairs
+        inner join people as people_l on people_l.id = pairs.id_l
+        inner join people as people_r on people_r.id = pairs.id_r
+        where people_l.first_name is not null and people_r.first_name is not null
+        group by kind
+        order by kind
+    """).fetchall()
+    return [
+        f"{kind} joins records of other first names in {others:,} of {pairs:,} pairs: "
+        "it may be a key of households, or of nobody"
+        for kind, pairs, others in rows
+        if others >= FEW_CONFLICTS and others > MANY_CONFLICTS * pairs
+    ]
+
+
 def linkage_warnings(
     con: duckdb.DuckDBPyConnection,
     model: LinkageModel,
@@ -817,6 +850,7 @@ def linkage_warnings(
     ).fetchone()
     if sure and sure[0] is not None and sure[0] > 0.4:
         found.append(f"{sure[0]:.0%} of the pairs are undecided (between 0.05 and 0.95)")
+    found += _doubtful_keys(con)
     return [*found, *_size_warning(largest)]
 
 

@@ -12,6 +12,7 @@ import pytest
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import blocking, model, preparation
 from klantbeeld.identity.linking import link_people
+from klantbeeld.identity.stage import linkage_warnings, make_pairs
 from klantbeeld.identity.suppression import suppress_values
 
 SCHEMA = pa.schema(
@@ -134,6 +135,36 @@ def test_one_person_in_several_guises() -> None:
     )
 
 
+def test_a_name_in_the_wrong_place_is_seen_through() -> None:
+    alone = {"email_std": None, "birth_date": None}
+    rare = JAN | {"last_name_std": "kwakernaat"}
+    assert _same_profile(
+        rare, rare | alone | {"first_name_std": "kwakernaat", "last_name_std": None}
+    )
+    swapped = {"first_name_std": "kwakernat", "last_name_std": "jan", "birth_date": None}
+    assert _same_profile(rare, rare | swapped | {"email_std": None})
+    # A form of address is no first name that contradicts, and no initial.
+    assert _same_profile(rare, rare | {"first_name_std": "mevrouw", "initials_std": "m"})
+
+
+def test_a_coarse_postal_code_is_no_street() -> None:
+    berlin = {"postal_code_std": "10115", "house_number_std": "12", "street_std": "kirchstraat"}
+    con, _ = _people([berlin, berlin | {"street_std": "amhof"}, berlin | {"street_std": None}, JAN])
+    keys = con.execute("select address_key from people order by id").fetchall()
+    assert len(set(keys)) == 4
+    assert keys[3] == ("1234AB|5|",)
+
+
+def test_the_first_of_january_is_a_year_alone() -> None:
+    rows = _crowd(400)
+    for number, row in enumerate(rows[:60]):
+        row["birth_date"] = date(1940 + number % 30, 1, 1)
+    con, _ = _people(rows)
+    assert suppress_values(con, b"k" * 32) == {"birthday": 1}
+    years = con.execute("select birth_text from people order by id limit 1").fetchone()
+    assert years == ("1940-xx-40",)
+
+
 def test_housemates_stay_apart() -> None:
     twin = JAN | {"first_name_std": "wouter", "email_std": None}
     assert not _same_profile(JAN | {"email_std": None}, twin)
@@ -150,6 +181,18 @@ def test_a_loyalty_number_joins_what_nothing_else_does() -> None:
     assert _same_profile(JAN | card, stranger | card)
     named = {"linked_record_id": "crm:contact:0000"}
     assert _same_profile(JAN, stranger | named)
+
+
+def test_a_card_that_a_household_shares_is_reported() -> None:
+    rows = _crowd(120)
+    for number, row in enumerate(rows[:60]):
+        row["deterministic_key"] = f"loyalty:{number // 2}"
+    con, count = _people(rows)
+    start = model.default_model()
+    linkage = link_people(con, start, count, 0.7)
+    make_pairs(con, linkage.clusters.labels, 0.7)
+    warning = linkage_warnings(con, start, linkage, count, 2)[-1]
+    assert warning.startswith("loyalty joins records of other first names in")
 
 
 def test_poor_input_gives_people_of_their_own() -> None:
