@@ -186,7 +186,10 @@ def test_a_loyalty_number_joins_what_nothing_else_does() -> None:
 def test_a_card_that_a_household_shares_is_reported() -> None:
     rows = _crowd(120)
     for number, row in enumerate(rows[:60]):
-        row["deterministic_key"] = f"loyalty:{number // 2}"
+        row |= {
+            "deterministic_key": f"loyalty:{number // 2}",
+            "first_name_std": ("abel", "zoe")[number % 2],
+        }
     con, count = _people(rows)
     start = model.default_model()
     linkage = link_people(con, start, count, 0.7)
