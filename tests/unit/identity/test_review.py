@@ -77,7 +77,7 @@ def test_what_is_held_stays_where_it_was(
         np.array(base),
         binding,
         _members(profiles),
-        IdentitySettings(review_size=size),
+        IdentitySettings(join_probability=0.5, review_size=size),
     )
     bridges = {
         pair
@@ -120,7 +120,7 @@ def test_what_is_held_stays_where_it_was(
         np.array(base),
         binding,
         _members(held.labels.tolist()),
-        IdentitySettings(review_size=size),
+        IdentitySettings(join_probability=0.5, review_size=size),
     )
     assert again.labels.tolist() == held.labels.tolist()
 
