@@ -94,9 +94,12 @@ def _environment(dialect: str) -> tuple[Any, dict[str, Any]]:
     """Jinja with the few things of dbt that these files use, and the macros it dispatches to."""
     import jinja2
 
+    import yaml
+
     def give(value: Any) -> Any:
         raise _Return(value)
 
+    project = yaml.safe_load((project_dir() / "dbt_project.yml").read_text())
     macros: dict[str, Any] = {}
     # The output is SQL for our own engine, not a page.
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)  # noqa: S701
@@ -106,5 +109,6 @@ def _environment(dialect: str) -> tuple[Any, dict[str, Any]]:
         "config": lambda **_: "",
         "ref": lambda model: model,
         "source": lambda schema, table: f"{schema}.{table}",
+        "var": project["vars"].__getitem__,
     }
     return environment, macros

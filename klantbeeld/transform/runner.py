@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 
 _ABOUT_DATA = re.compile(r"(Conversion|Constraint|Invalid Input|Out of Range) Error")
+# Which macro called which; what a person can correct stands above it.
+_CALLS = re.compile(r"\n[ \t]*> (?:in|called by) [^\n]*")
+# A macro of the project that refuses a setting says where that stands, which is not in the model.
+_IN_A_MODEL = re.compile(r"Compilation Error in model [^\n]*\n\s*(?=dbt_project\.yml\b)")
 _RESULTS = frozenset({"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult"})
 
 
@@ -100,7 +104,7 @@ class Dbt:
             ended = dbtRunner(self._manifest, [on_event]).invoke([*flags, *arguments])
         if ended.exception is not None and not isinstance(ended.exception, Exception):
             raise ended.exception
-        error = None if ended.exception is None else str(ended.exception)
+        error = None if ended.exception is None else _to_the_point(str(ended.exception))
         return Outcome(ended.success, error, _model_errors(ended.result)), ended.result
 
 
@@ -137,10 +141,15 @@ def _model_errors(result: Any) -> dict[str, str]:
 
 def _without_values(message: str) -> str:
     if "Compilation Error" in message:  # of dbt itself, which has seen no data
-        return message
+        return _to_the_point(message)
     message = re.sub(r"'[^'\n]*'", "'...'", message)
     # Between double quotes stands a name, but in an error about data it is a value as well.
     return re.sub(r'"[^"\n]*"', '"..."', message) if _ABOUT_DATA.search(message) else message
+
+
+def _to_the_point(message: str) -> str:
+    """A compilation error without the macros that it passed through."""
+    return _IN_A_MODEL.sub("", _CALLS.sub("", message)).rstrip()
 
 
 def _close_warehouse() -> None:

@@ -1,13 +1,19 @@
 {#- E-mail, telephone, address and dates for comparison. Null in or unusable, null out. -#}
 
-{#- Lower case, trimmed; null unless it can be an address. Dots and tags stay: they are the owner's choice. -#}
+{#- Lower case, trimmed; null unless it can be somebody's. Dots and tags stay: they are the owner's choice. -#}
 {% macro std_email(email) -%}
     case
+        when {{ is_placeholder_mailbox(email) }} then null
         when {{ regex_matches(
             trimmed_email(email), '^[^@ ,;:<>()]+@(?:[^@ ,;:<>()._]+[.])+[^@ ,;:<>()._0-9-]{2,}$'
         ) }}
             then {{ trimmed_email(email) }}
     end
+{%- endmacro %}
+
+{#- "onbekend@…": somebody had to fill in an address and had none (`vars: placeholder_mailboxes`). Null in, null out. -#}
+{% macro is_placeholder_mailbox(email) -%}
+    split_part({{ trimmed_email(email) }}, '@', 1) in ('{{ var('placeholder_mailboxes') | join("', '") }}')
 {%- endmacro %}
 
 {% macro trimmed_email(email) -%}

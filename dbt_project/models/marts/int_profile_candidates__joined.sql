@@ -85,9 +85,15 @@ joined as (
         ) as updated_at,
 
         ---- values as their source has them; an empty text says nothing
-        {%- for field in standard_profile_fields() if field not in ('birth_date', 'company_id', 'company_name') %}
+        {%- for field in standard_profile_fields()
+            if field not in ('email', 'birth_date', 'company_id', 'company_name') %}
         nullif(trim(persons.{{ field }}), '') as {{ field }},
         {%- endfor %}
+        -- `onbekend@…` says nothing either
+        case
+            when {{ is_placeholder_mailbox('persons.email') }} then null
+            else nullif(trim(persons.email), '')
+        end as email,
         persons.birth_date,
 
         ---- the company as all its records together know it
