@@ -12,7 +12,7 @@ orchestrator).
 * `validation.py`: set-based: what cannot be loaded is set aside; the rest is deduplicated and
   compared.
 * `intake.py`: turns a contract and its reader into a dlt resource with that validation in between.
-* `delimited.py`, `lines.py`: what sources of files share.
+* `folder.py`, `delimited.py`, `lines.py`: what sources of files share.
 * `landing.py`: files are copied into the home, with a manifest, before they are read.
 * `pipelines.py`: the only file that names a destination.
 * `sources/<source>/`: one folder per source; each runs alone with `python -m

@@ -14,6 +14,13 @@ DELETED = "_is_deleted"
 FILE = "_file"
 LINE = "_line"
 
+# What may stand between the fields of a line, and what such a file is called.
+DELIMITERS = {
+    ";": "semicolon-separated",
+    ",": "comma-separated",
+    "\t": "tab-separated",
+    "|": "pipe-separated",
+}
 # Longest text of a column unless it says otherwise; far above any honest name or address.
 MAX_BYTES = 4_000
 
@@ -56,6 +63,7 @@ class Column:
         allowed: The only values a row may have, if they decide how the row is read.
         max_bytes: A longer value is quarantined.
         digits: Of a decimal: all digits, and those behind the point.
+        not_in_future: A row in which it lies more than a day ahead is quarantined.
         derived: SQL over the other columns, for a value that the source does not send.
     """
 
@@ -66,6 +74,7 @@ class Column:
     allowed: tuple[str, ...] = ()
     max_bytes: int = MAX_BYTES
     digits: tuple[int, int] = (12, 2)
+    not_in_future: bool = False
     derived: str | None = None
 
     @property
@@ -118,6 +127,7 @@ class Table:
             incremental reader asks the source for what came after.
         is_incremental: Whether the reader asks the source by that cursor.
         notation: How dates and numbers are written, where they come as text.
+        delimiter: What stands between the fields of a line, if the files are lines of fields.
         new_columns: What happens to columns that are not in this contract.
         ignored: Columns of the source that are known and not wanted.
         is_sparse: Rows leave out what they have no value for, so an absent column says nothing.
@@ -133,6 +143,7 @@ class Table:
     cursor: str | None = None
     is_incremental: bool = False
     notation: Notation = Notation.ISO
+    delimiter: str = ";"
     new_columns: NewColumns = NewColumns.KEEP_OUT
     ignored: tuple[str, ...] = ()
     is_sparse: bool = False
@@ -144,6 +155,8 @@ class Table:
         unknown = ({*self.key} | ({self.cursor} if self.cursor else set())) - names
         if unknown or (self.is_incremental and not self.cursor):
             raise ValueError(f"{self.source}.{self.name}: no such column: {sorted(unknown)}")
+        if self.delimiter not in DELIMITERS:
+            raise ValueError(f"{self.source}.{self.name}: the delimiter is none of ; , | or a tab")
 
     @property
     def schema(self) -> str:

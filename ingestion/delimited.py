@@ -1,13 +1,14 @@
-"""Delimited files: semicolon-separated lines under a header, UTF-8 or Latin-1.
+"""Delimited files: lines of fields under a header, UTF-8 or Latin-1.
 
 Here: what every source of such files shares. Not here: which files belong to which table (the
-source), what makes a line good (`validation`).
+source), what stands between fields (the
+contract), what makes a line good (`validation`).
 """
 
 from collections.abc import Iterator
 from itertools import groupby
 
-from ingestion.contracts import Table
+from ingestion.contracts import DELIMITERS, Table
 from ingestion.intake import Intake, TableLoad
 from ingestion.landing import LandedFile
 from ingestion.lines import Lines, batches, read_lines
@@ -60,9 +61,16 @@ def _read(file: LandedFile, table: Table, max_bytes: int) -> tuple[tuple[str, ..
 
 def _header(line: bytes, table: Table) -> tuple[str, ...]:
     text = line.rstrip(b"\r").decode("ascii", "replace")
-    names = tuple(name.strip().strip('"').lower() for name in text.split(";"))
+    names = _names(text, table.delimiter)
     known = {column.source_name for column in table.origin_columns}
     if not known.intersection(names):
+        for delimiter, kind in DELIMITERS.items():
+            if len(known.intersection(_names(text, delimiter))) > 1:
+                raise WrongHeader(
+                    f"wrong header: it looks {kind}, the contract says"
+                    f" {DELIMITERS[table.delimiter]} (`delimiter` in"
+                    f" ingestion/sources/{table.source}/contracts.py)"
+                )
         raise WrongHeader("wrong header: the first line names none of the columns expected")
     if len(set(names)) != len(names) or not all(names):
         raise WrongHeader("wrong header: a column is named twice, or has no name")
@@ -74,3 +82,7 @@ def _header(line: bytes, table: Table) -> tuple[str, ...]:
     if missing:
         raise WrongHeader(f"wrong header: no column {', '.join(missing)}")
     return names
+
+
+def _names(header: str, delimiter: str) -> tuple[str, ...]:
+    return tuple(name.strip().strip('"').lower() for name in header.split(delimiter))

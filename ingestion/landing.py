@@ -16,9 +16,10 @@ build says itself (`raw_<source>.landed_files`).
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,6 +34,8 @@ from klantbeeld.settings import Settings
 LANDED, LOADED, QUARANTINED = "landed", "loaded", "quarantined"
 _PAGE = 500
 _COPY_BYTES = 1024 * 1024
+# Unknown files that are named; the others are counted.
+_NAMED = 5
 
 
 @dataclass(frozen=True, order=True)
@@ -58,7 +61,7 @@ class Landing:
     def receive(
         self, folder: Path, patterns: Sequence[str], *, settle_seconds: float, at: datetime
     ) -> list[str]:
-        """Copy what is new in a folder; remarks about files that were left alone.
+        """Copy what is new in a folder; remarks about files that were left alone, or are unknown.
 
         Raises:
             KlantbeeldError: The folder is not there, or cannot be read.
@@ -71,7 +74,9 @@ class Landing:
         known = self._latest()
         notes: list[str] = []
         page: list[dict[str, Any]] = []
+        listed = set()
         for name, path in _listing(folder, patterns):
+            listed.add(name)
             try:
                 landed = self._receive_file(name, path, known.get(name), settle_seconds, at)
             except OSError as error:
@@ -85,7 +90,7 @@ class Landing:
                 self._commit(page)
                 page = []
         self._commit(page)
-        return notes
+        return notes + _unknown(folder, listed, patterns)
 
     def versions(self) -> list[LandedFile]:
         """Every version received, oldest first: read in this order, the latest of a row wins."""
@@ -245,6 +250,30 @@ def _listing(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, Path]
     }
     for name in sorted(found):
         yield name, folder / name
+
+
+def _unknown(folder: Path, listed: Set[str], patterns: Sequence[str]) -> list[str]:
+    """A remark about what is in the folder and no table reads; hidden names are nobody's news."""
+    expected = [pattern.rpartition("/")[2] for pattern in patterns]
+    unknown = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = "" if place == str(folder) else f"{Path(place).relative_to(folder).as_posix()}/"
+        unknown += [
+            below + name
+            for name in files
+            if not name.startswith(".") and below + name not in listed
+        ]
+        unknown += [
+            f"{below}{name}/"
+            for name in folders
+            if any(fnmatchcase(name, pattern) for pattern in expected)
+        ]
+    if not unknown:
+        return []
+    named = ", ".join(sorted(unknown)[:_NAMED])
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    return [f"unknown in the folder and not read: {named}{more}; files are {', '.join(expected)}"]
 
 
 def _ends_a_line(path: Path, size: int) -> bool:

@@ -524,7 +524,21 @@ def _configure_dlt(settings: Settings) -> None:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"ingestion.sources.{name}")
+    """The package of a source, with all that it has to say.
+
+    Raises:
+        KlantbeeldError: It leaves something out.
+    """
+    module = importlib.import_module(f"ingestion.sources.{name}")
+    expected = ["SETTINGS", "TABLES", "FROM_FILES", "SYSTEM", "open_source"]
+    if getattr(module, "FROM_FILES", False):
+        expected.append("read_files")
+    if missing := [export for export in expected if not hasattr(module, export)]:
+        raise KlantbeeldError(
+            f"the source {name!r} lacks {', '.join(missing)}",
+            f"Add it to ingestion/sources/{name}/__init__.py; docs/sources.md says what it is.",
+        )
+    return module
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _read(rows: pa.Table, module: ModuleType, intake: Intake, load: TableLoad) -
         else:
             documents.append((*place, payload))
     for header, found in lines.items():
-        load.rows.add_lines(header.split(";"), *_columns(found))
+        load.rows.add_lines(header.split(load.table.delimiter), *_columns(found))
     if documents and load.table.from_files:
         load.rows.add_documents(*_columns(documents))
     elif documents:

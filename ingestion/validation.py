@@ -46,8 +46,8 @@ MAX_ROW_BYTES = 256 * 1024
 MAX_PAYLOAD_BYTES = 64 * 1024
 
 _CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
-# A field in quotes (a quote inside is doubled), or one without any.
-_CSV_FIELD = r"""(?:^|;)("(?:[^"]|"")*"|[^;"]*)"""
+# A field in quotes (a quote inside is doubled), or one without any; `;` stands for the delimiter.
+_CSV_FIELD = r"""(?:^|[;])("(?:[^"]|"")*"|[^;"]*)"""
 
 _EXPECTED = {
     (Kind.INTEGER, Notation.ISO): "a whole number",
@@ -103,7 +103,8 @@ class TableValidator:
         `build`,
             and the variable `home_key`.
         table: The contract.
-        latest: No cursor may lie after this: one row dated 2099 would hide all that follows.
+        latest: No cursor may lie after this (one row dated 2099 would hide all that follows), and
+            no column that the contract says so of.
         loaded_at: When this load began.
         compare: Whether to compare with the raw table as it is.
     """
@@ -240,7 +241,7 @@ class TableValidator:
         numbers: pa.Array,
         raw: pa.Array,
     ) -> None:
-        """Take lines of semicolon-separated text; each line is a row by itself.
+        """Take lines of delimited text; each line is a row by itself.
 
         Reading line by line is what keeps one stray quote from swallowing the good lines after it.
 
@@ -257,6 +258,8 @@ class TableValidator:
         # One store's tills may lose a column while those of the others still have it.
         self._lacking |= {c.source_name for c in self.table.origin_columns} - set(header)
         width = len(header)
+        delimiter = self.table.delimiter
+        field = _CSV_FIELD.replace(";", delimiter)
         self._register(pa.table({"text": lines, "file": files, "line": numbers, "raw": raw}))
         self._con.execute(
             # Fields in quotes only where the whole line reads that way; else a quote is just a
@@ -264,13 +267,13 @@ class TableValidator:
             "create or replace temp table parsed as"
             " with matched as (select *, case"
             f"   when contains(text, '\"') and strlen(text) <= {MAX_ROW_BYTES}"
-            f"   then regexp_extract_all(text, '{_CSV_FIELD}', 1) end as quoted from batch),"
+            f"   then regexp_extract_all(text, '{field}', 1) end as quoted from batch),"
             " split as (select *, case"
             "   when quoted is not null and list_sum(list_transform(quoted, lambda f: length(f)))"
             "     + len(quoted) - 1 = length(text)"
             "   then list_transform(quoted, lambda f: case when starts_with(f, '\"')"
             "     then replace(f[2:-2], '\"\"', '\"') else f end)"
-            "   else string_split(text, ';') end as fields from matched)"
+            f"   else string_split(text, '{delimiter}') end as fields from matched)"
             " select file, line, raw, text, fields, case"
             f"   when text is null or regexp_matches(text, '{_CONTROL}')"
             "   then 'undecodable: not text'"
@@ -289,7 +292,7 @@ class TableValidator:
             "parsed b",
             fields,
             broken="b.broken",
-            payload=f"{_quote(';'.join(header))} || chr(10) || coalesce(b.text, b.raw)",
+            payload=f"{_quote(delimiter.join(header))} || chr(10) || coalesce(b.text, b.raw)",
             place=("b.file", "b.line"),
             rows=len(lines),
         )
@@ -504,13 +507,11 @@ class TableValidator:
                     # A value that is there but cannot be read is a wrong type, not a missing key.
                     test += f" and coalesce(trim(\"r_{column.name}\"::varchar), '') = ''"
                 problems.append((test, _quote(f"{what}: {column.name} is empty")))
-        if table.cursor:
-            problems.append(
-                (
-                    f'"{table.cursor}" > $latest',
-                    _quote(f"wrong type: {table.cursor} lies in the future"),
-                )
-            )
+        timely = [c.name for c in table.columns if c.not_in_future or c.name == table.cursor]
+        problems += [
+            (f'"{name}" > $latest', _quote(f"wrong type: {name} lies in the future"))
+            for name in timely
+        ]
         checks = ", ".join(f"case when {test} then {text} end" for test, text in problems)
         any_problem = " or ".join(f"coalesce({test}, false)" for test, _ in problems) or "false"
         file, line = place or ("null::varchar", "null::bigint")
@@ -533,7 +534,7 @@ class TableValidator:
             f"   then left(__whole, {MAX_PAYLOAD_BYTES}) end as __payload,"
             f"   case when __broken is null then {key} end as __key,"
             f"   {position} as __position from checked",
-            {"latest": self._latest} if table.cursor else None,
+            {"latest": self._latest} if timely else None,
         )
         self._con.unregister("batch")
         self._con.execute("drop table if exists parsed")

@@ -5,8 +5,9 @@
 
 The file's name ends in its own digest, and the manifest comes last: a receiver that waits for the
 manifest never takes half a file. Killed between the two, the next run finds the file by its digest
-and completes it. An audience that did not change gives no new file. A file past its expiry is
-removed with its manifest if it is still there.
+and completes it. An audience that did not change gives no new file. A file past its expiry, and
+one that a newer file has replaced, is removed with its manifest if it is still there: who withdrew
+is in the file before.
 """
 
 from __future__ import annotations
@@ -170,13 +171,14 @@ class _Export:
         for name in there:
             if self._left_over.fullmatch(name):
                 store.remove(name)  # of a run that was killed: the lock says there is no other
-        self._remove_expired(store)
+        self._remove(store, exports.c.expires_at <= self._now)
         with self._partial() as partial:
             report, columns, reasons = self._compared(destination, partial)
             digest = str(report.digest)
             if report.status == "unchanged":
                 self._plans.close()
-                return report
+                kept = f"{store.address}/{report.file}"
+                return replace(report, message=self._remove_replaced(store, kept))
             if report.status == "held":
                 self._plans.record(digest, self._version.version_id, {"rows": report.rows}, reasons)
                 return report
@@ -190,8 +192,10 @@ class _Export:
                 self._manifest(name, columns, report.rows, report.withheld, digest, expires_at)
             )
             store.put(partial, name + _MANIFEST)
-        self._record(f"{store.address}/{name}", report.rows, digest, expires_at)
-        return replace(report, status="written", file=name, bytes=size)
+        written = f"{store.address}/{name}"
+        self._record(written, report.rows, digest, expires_at)
+        message = self._remove_replaced(store, written)
+        return replace(report, status="written", file=name, bytes=size, message=message)
 
     @property
     def _is_switched_off(self) -> bool:
@@ -229,7 +233,11 @@ class _Export:
         report = replace(
             self.report, rows=rows, rows_before=before, withheld=withheld, digest=digest
         )
-        if last is not None and last.digest == digest:
+        # A file in the place that the destination was before is not where it is looked for now.
+        is_here = (
+            last is not None and last.file == f"{destination.store.address}/{_name(last.file)}"
+        )
+        if last is not None and last.digest == digest and is_here:
             return replace(report, status="unchanged", file=_name(last.file)), columns, []
         limits = self._settings.activation
         reasons = reasons_to_hold_export(rows, before, limits.export_shrink_percent)
@@ -355,12 +363,24 @@ class _Export:
         with self._control.read() as connection:
             return connection.execute(query).one_or_none()
 
-    def _remove_expired(self, store: Store) -> None:
-        query = sa.select(exports.c.file).where(
-            exports.c.sync == self.name, exports.c.expires_at <= self._now
-        )
+    def _remove_replaced(self, store: Store, kept: str) -> str | None:
+        """Remove every file of this audience but the last; what could not be done, in words."""
+        try:
+            left = self._remove(store, exports.c.file != kept)
+        except (KlantbeeldError, OSError) as error:
+            why = error.message if isinstance(error, KlantbeeldError) else error.strerror
+            logger.warning("%s: a file before it could not be removed: %s", self.name, why)
+            return f"a file before it could not be removed ({why}); the next run tries again"
+        if not left:
+            return None
+        return f"remove what is left where the destination was before: {', '.join(left)}"
+
+    def _remove(self, store: Store, which: sa.ColumnElement[bool]) -> list[str]:
+        """Remove files of this audience; the names of those that are out of reach."""
+        query = sa.select(exports.c.file).where(exports.c.sync == self.name, which)
         with self._control.read() as connection:
             files = [row.file for row in connection.execute(query)]
+        left = []
         for file in files:
             name = _name(file)
             if file == f"{store.address}/{name}":
@@ -369,17 +389,20 @@ class _Export:
                 place = Folder(Path(file).parent)
             else:
                 logger.warning(
-                    "%s: %s has expired in a place that is not set any more: remove it there",
+                    "%s: %s is out of date in a place that is not set any more: remove it there",
                     self.name,
                     name,
                 )
+                left.append(name)
                 continue
-            place.remove(name)
+            # The manifest goes first: without it a receiver takes nothing.
             place.remove(name + _MANIFEST)
+            place.remove(name)
             with self._control.begin() as connection:
                 connection.execute(
                     exports.delete().where(exports.c.sync == self.name, exports.c.file == file)
                 )
+        return left
 
 
 def _name(file: str) -> str:

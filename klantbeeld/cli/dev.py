@@ -9,7 +9,7 @@ import click
 
 from klantbeeld.cli.home import open_home
 from klantbeeld.settings import load_settings
-from klantbeeld.transform.dev import AudienceChange, GoldenChange
+from klantbeeld.transform.dev import AudienceChange, FieldChange
 
 
 @click.group()
@@ -43,19 +43,22 @@ def shell() -> None:
 
 @dev.command()
 def compare() -> None:
-    """Show how audiences and golden values differ from the version that was copied."""
+    """Show how audiences, golden values and measures differ from the version that was copied."""
     from klantbeeld.transform.dev import compare as compare_versions
 
-    audiences, golden = compare_versions(load_settings())
-    click.echo(f"{'audience':<32} {'before':>9} {'after':>9} {'joined':>8} {'left':>8}")
+    audiences, fields = compare_versions(load_settings())
+    click.echo(
+        f"{'audience':<32} {'before':>9} {'after':>9} {'joined':>8} {'left':>8} {'reachable':>10}"
+    )
     for audience in audiences:
         click.echo(_audience_line(audience))
-    if golden:
-        click.echo(f"\n{'golden field':<32} {'profiles':>9} {'filled':>9} {'emptied':>8}")
-        for field in golden:
-            click.echo(_golden_line(field))
+    click.echo("reachable: who may be written to, by consent; each mailbox or letterbox once")
+    if fields:
+        click.echo(f"\n{'field or measure':<32} {'profiles':>9} {'filled':>9} {'emptied':>8}")
+        for field in fields:
+            click.echo(_field_line(field))
     else:
-        click.echo("\nno golden value differs")
+        click.echo("\nno golden value and no measure differs")
     click.echo(
         "\nWhat you did not build is as it was: `dbt build --select MODEL+` builds a model and all"
         " that depends on it."
@@ -69,9 +72,14 @@ def _prepare() -> dict[str, str]:
 
 
 def _audience_line(change: AudienceChange) -> str:
-    before, after = ("-" if n is None else f"{n:,}" for n in (change.before, change.after))
-    return f"{change.audience:<32} {before:>9} {after:>9} {change.joined:>8,} {change.left:>8,}"
+    before, after, reachable = (
+        "-" if n is None else f"{n:,}" for n in (change.before, change.after, change.reachable)
+    )
+    return (
+        f"{change.audience:<32} {before:>9} {after:>9} {change.joined:>8,} {change.left:>8,}"
+        f" {reachable:>10}"
+    )
 
 
-def _golden_line(change: GoldenChange) -> str:
+def _field_line(change: FieldChange) -> str:
     return f"{change.field:<32} {change.profiles:>9,} {change.filled:>9,} {change.emptied:>8,}"

@@ -25,18 +25,24 @@ from klantbeeld.warehouse.warehouse import FILE_NAME
 
 @dataclass(frozen=True)
 class AudienceChange:
-    """Members of one audience before and after; None where the audience is not there."""
+    """Members of one audience before and after; None where the audience is not there.
+
+    Attributes:
+        reachable: Contact points that may be written to after the change, by consent: the rows that
+            would leave; None where the audience is not there.
+    """
 
     audience: str
     before: int | None
     after: int | None
     joined: int
     left: int
+    reachable: int | None
 
 
 @dataclass(frozen=True)
-class GoldenChange:
-    """Profiles whose golden value of one field differs."""
+class FieldChange:
+    """Profiles whose golden value of one field, or whose measure, differs; a new one is filled."""
 
     field: str
     profiles: int
@@ -84,14 +90,15 @@ def _make_dbt(settings: Settings) -> None:
     command.symlink_to(EXECUTABLE)
 
 
-def compare(settings: Settings) -> tuple[list[AudienceChange], list[GoldenChange]]:
+def compare(settings: Settings) -> tuple[list[AudienceChange], list[FieldChange]]:
     """What the models in the private copy changed, against the version it was made from.
 
     Raises:
         KlantbeeldError: There is no private copy, or a dbt command has it open.
     """
     with _both(settings) as connection:
-        return _audiences(connection), _golden(connection)
+        fields = _fields(connection, "marts", "dim_profiles")
+        return _audiences(connection), fields + _fields(connection, "insights", "profile_measures")
 
 
 def _baseline(settings: Settings) -> Path:
@@ -126,6 +133,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, database: str, schema: str) -
 def _audiences(connection: duckdb.DuckDBPyConnection) -> list[AudienceChange]:
     before = _tables(connection, "before", "segments")
     after = _tables(connection, "after", "segments")
+    shaped = _tables(connection, "after", "activation")
     changes = []
     for table in sorted(before | after):
         sides = [
@@ -144,47 +152,58 @@ def _audiences(connection: duckdb.DuckDBPyConnection) -> list[AudienceChange]:
                 (select count(*) from before_members anti join after_members using (profile_id))
             """
         ).fetchall()[0]
+        name = table.removeprefix("seg_")
+        reachable = None
+        if table in after and f"audience_{name}" in shaped:
+            reachable = connection.execute(
+                f"select count(*) from after.activation.audience_{name}"
+            ).fetchall()[0][0]
         changes.append(
             AudienceChange(
-                table.removeprefix("seg_"),
+                name,
                 old if table in before else None,
                 new if table in after else None,
                 joined,
                 left,
+                reachable,
             )
         )
     return changes
 
 
-def _golden(connection: duckdb.DuckDBPyConnection) -> list[GoldenChange]:
-    columns = [
+def _fields(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[FieldChange]:
+    """What differs in a table of one row per profile, the fields that differ most first."""
+    before, after = (
         {
             name
             for (name,) in connection.execute(
                 "select column_name from duckdb_columns() where database_name = ? "
-                "and schema_name = 'marts' and table_name = 'dim_profiles'",
-                [database],
+                "and schema_name = ? and table_name = ?",
+                [database, schema, table],
             ).fetchall()
         }
         for database in ("before", "after")
-    ]
-    fields = sorted((columns[0] & columns[1]) - {"profile_id"})
-    if not fields:
+    )
+    fields = sorted((before | after) - {"profile_id"})
+    if not before or not after:
         return []
-    old, new = "before_profiles", "after_profiles"
-    parts = [
-        f"""
-        select
-            '{field}' as field,
-            count(*) filter ({old}.{field} is distinct from {new}.{field}) as profiles,
-            count(*) filter ({old}.{field} is null and {new}.{field} is not null) as filled,
-            count(*) filter ({old}.{field} is not null and {new}.{field} is null) as emptied
-        from before.marts.dim_profiles as {old}
-        inner join after.marts.dim_profiles as {new} using (profile_id)
-        """
-        for field in fields
-    ]
+    parts = []
+    for field in fields:
+        old = f"old.{field}" if field in before else "null"
+        new = f"new.{field}" if field in after else "null"
+        parts.append(
+            f"""
+            select
+                '{field}' as field,
+                count(*) filter ({old} is distinct from {new}) as profiles,
+                count(*) filter ({old} is null and {new} is not null) as filled,
+                count(*) filter ({old} is not null and {new} is null) as emptied
+            from before.{schema}.{table} as old
+            inner join after.{schema}.{table} as new using (profile_id)
+            """
+        )
     rows = connection.execute(
         f"{' union all '.join(parts)} order by profiles desc, field"
     ).fetchall()
-    return [GoldenChange(*row) for row in rows if row[1]]
+    # A new column is told even if nothing fills it: it is what was worked on.
+    return [FieldChange(*row) for row in rows if row[1] or row[0] not in before]

@@ -93,7 +93,6 @@ def render_model(path: str) -> str:
 def _environment(dialect: str) -> tuple[Any, dict[str, Any]]:
     """Jinja with the few things of dbt that these files use, and the macros it dispatches to."""
     import jinja2
-
     import yaml
 
     def give(value: Any) -> Any:

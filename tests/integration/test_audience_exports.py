@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from klantbeeld.activation import ExportReport, approve, run_export
+from klantbeeld.activation.destinations.stores import Folder
 from klantbeeld.cli import main
 from klantbeeld.control.tables import consent_events, exports, tombstones
 from klantbeeld.errors import ExitCode
@@ -160,8 +161,42 @@ def test_an_unchanged_audience_gives_no_new_file(world: World) -> None:
     assert (second.status, second.file) == ("unchanged", first.file)
     assert len(files(world.home / "inbox")) == 2
     publish(world, 9)
-    assert export(world).status == "written"
-    assert len(files(world.home / "inbox")) == 4
+    third = export(world)
+    assert third.status == "written"
+    assert files(world.home / "inbox") == [third.file, f"{third.file}.manifest.json"]
+
+
+def test_who_withdrew_is_in_no_file_that_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(world)
+    inbox = world.home / "inbox"
+    first = export(world)
+    receive(world, "email", "l2@voorbeeld.example", "denied", datetime.now(UTC))
+    remove = Folder.remove
+
+    def refuse(folder: Folder, name: str) -> None:
+        if name == first.file:
+            raise PermissionError(13, "Permission denied")
+        remove(folder, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "remove", refuse)
+        second = export(world)
+    assert second.status == "written"
+    assert second.message is not None
+    assert "could not be removed (Permission denied)" in second.message
+    assert first.file in files(inbox)
+    third = export(world)
+    assert (third.status, third.file, third.message) == ("unchanged", second.file, None)
+    assert files(inbox) == [second.file, f"{second.file}.manifest.json"]
+    moved = world.home / "elsewhere"
+    section = world.settings.destinations["newsletter"]
+    world.settings.destinations["newsletter"] = section | {"folder": str(moved)}
+    fourth = export(world)
+    assert (fourth.status, fourth.file) == ("written", second.file)
+    assert files(moved) == [second.file, f"{second.file}.manifest.json"]
+    assert files(inbox) == []
 
 
 def test_a_withdrawal_after_the_version_is_kept_to(world: World) -> None:

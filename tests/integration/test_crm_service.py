@@ -766,7 +766,9 @@ def test_metadata_names_columns_types_and_labels(crm: Crm) -> None:
 
 
 def test_a_person_finds_a_contact_and_sees_its_profile(crm: Crm) -> None:
-    contact = crm.new_contact(firstname="Wilhelmina", lastname="<b>Zoeker", gendercode=2)
+    contact = crm.new_contact(
+        firstname="Wilhelmina", lastname="<b>Zoeker", gendercode=2, donotemail=True
+    )
     found = requests.get(f"{crm.home}/", params={"q": "wilhelmina zoek"}, timeout=10).text
     assert f"/contacts/{contact}" in found
     assert "1 person" in found
@@ -780,11 +782,15 @@ def test_a_person_finds_a_contact_and_sees_its_profile(crm: Crm) -> None:
         "cdp_totalrevenue": 1234.5,
         "cdp_audiences": "breakfast_shoppers; lapsed_loyal_members",
         "cdp_sources": "crm, shop",
+        "cdp_primaryemail": "w.zoeker@voorbeeld.example",
+        "cdp_primaryphone": "+31612345678",
     }
     crm.call("PATCH", f"cdp_customerprofiles(cdp_contactid={contact})", json=profile)
     text = requests.get(f"{crm.home}/contacts/{contact}", timeout=10).text
     for shown in ("Actief", "€ 1,234.50", "breakfast shoppers", "shop"):
         assert shown in text
+    email, phone = text.partition("Contact points")[2].partition("</section>")[0].split("<br>")
+    assert ("not allowed" in email, "not allowed" in phone) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingestion.pipelines import SOURCES, _module, replay_quarantine
+from klantbeeld.cli import main
 from tests.fixtures.ingestion import MEMBER_HEADER, RECEIPT_HEADER, Home, receipt
 
 
@@ -114,22 +115,60 @@ def test_a_file_that_is_still_being_written_waits(home: Home, folder: Path) -> N
 def test_a_file_that_is_no_till_file_is_quarantined_whole_and_the_others_load(
     home: Home, folder: Path
 ) -> None:
-    drop(folder, receipt(1))
+    drop(folder, receipt(1), receipt(9, day="01-01-2099"))
     broken = folder / "S1" / "receipts_S1_20260302.csv"
     broken.write_bytes(os.urandom(4000))
     headless = folder / "S1" / "receipts_S1_20260303.csv"
     headless.write_text(RECEIPT_HEADER.replace("bonnummer", "bon") + receipt(3))
+    commas = folder / "S1" / "receipts_S1_20260304.csv"
+    commas.write_text((RECEIPT_HEADER + receipt(4)).replace(",", ".").replace(";", ","))
     report = home.load("pos")
     assert lines(home) == [("1", "1.50")]
-    assert report.new_quarantined == 2
+    assert report.new_quarantined == 4
     assert [row.reason for row in home.quarantine("open")] == [
+        "wrong type: datum lies in the future",
         "wrong header: the first line names none of the columns expected",
         "wrong header: no column bonnummer",
+        (
+            "wrong header: it looks comma-separated, the contract says semicolon-separated"
+            " (`delimiter` in ingestion/sources/pos/contracts.py)"
+        ),
     ]
     assert home.load("pos").status == "unchanged"
     headless.write_text(RECEIPT_HEADER + receipt(3))
     home.load("pos")
-    assert [row.status for row in home.quarantine()] == ["open", "superseded"]
+    assert [row.status for row in home.quarantine()] == ["open", "open", "superseded", "open"]
+
+
+def test_the_quarantine_is_listed_in_order_and_what_is_alike_together(
+    home: Home,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    drop(folder, *["cut off\n"] * 11, receipt(1, day="31-02-2026"))
+    drop(folder, receipt(2), "cut off\n", name="receipts_S0_20260301.csv")
+    home.load("pos")
+    monkeypatch.setenv("KLANTBEELD_HOME", str(home.folder))
+
+    def told(*options: str) -> list[str]:
+        with pytest.raises(SystemExit):
+            main(["quarantine", "list", *options])
+        rows = capsys.readouterr().out.splitlines()
+        return [row.partition("  (")[0].removeprefix("pos.receipt_lines  ") for row in rows]
+
+    cut_off, day = "truncated line: 1 of 15 columns", "wrong type: datum is not a date (dd-mm-yyyy)"
+    assert told() == [
+        f"S1/receipts_S0_20260301.csv:3  {cut_off}",
+        f"11 rows of S1/receipts_S1_20260301.csv  {cut_off}",
+        f"S1/receipts_S1_20260301.csv:13  {day}",
+        "13 row(s); --all lists each",
+    ]
+    lines_told = [
+        "S1/receipts_S0_20260301.csv:3",
+        *(f"S1/receipts_S1_20260301.csv:{line}" for line in range(2, 14)),
+    ]
+    assert [row.partition("  ")[0] for row in told("--all")[:-1]] == lines_told
 
 
 def test_columns_may_come_in_another_order_and_new_ones_are_named(home: Home, folder: Path) -> None:
@@ -167,8 +206,15 @@ def test_names_that_lead_nowhere_do_not_stop_the_other_files(home: Home, folder:
     (folder / "S1" / "receipts_S1_20260303.csv").mkdir()
     drop(folder, name="receipts_S1_20260304.csv")
     (folder / "S1" / "receipts_S1_20260305.csv").touch()
+    (folder / "S1" / "receipts S1 20260306.csv").touch()
+    (folder / "S1" / ".receipts_S1_20260307.csv.part").touch()
     report = home.load("pos")
     assert report.status == "loaded"
+    assert (
+        "unknown in the folder and not read: S1/receipts S1 20260306.csv,"
+        " S1/receipts_S1_20260302.csv, S1/receipts_S1_20260303.csv/;"
+        " files are receipts_*.csv, members_*.csv"
+    ) in report.notes
     assert lines(home) == [("1", "1.50")]
     (bad,) = home.quarantine("open")
     assert (bad.position, bad.reason) == (

@@ -14,7 +14,8 @@ RECEIPT_LINES = Table(
         Column("regel", Kind.INTEGER),
         Column("filiaal"),
         Column("kassa"),
-        Column("datum", Kind.DATE, is_required=True),
+        # A receipt of 2099 would be its customer's last order for ever.
+        Column("datum", Kind.DATE, is_required=True, not_in_future=True),
         Column("tijd"),
         Column("klantkaart"),
         Column("artikel"),
@@ -30,6 +31,7 @@ RECEIPT_LINES = Table(
     ),
     key=("filiaal", "bonnummer", "regel"),
     notation=Notation.DUTCH,
+    delimiter=";",
     from_files=True,
 )
 
@@ -59,6 +61,7 @@ MEMBERS = Table(
     key=("kaartnummer",),
     cursor="gewijzigd",
     notation=Notation.DUTCH,
+    delimiter=";",
     from_files=True,
     newest_wins=True,
 )
@@ -66,8 +69,3 @@ MEMBERS = Table(
 TABLES = (RECEIPT_LINES, MEMBERS)
 
 PATTERNS = {RECEIPT_LINES.name: "**/receipts_*.csv", MEMBERS.name: "**/members_*.csv"}
-
-
-def table_of(name: str) -> Table:
-    """The table that a file of this name belongs to."""
-    return MEMBERS if name.rsplit("/", 1)[-1].startswith("members_") else RECEIPT_LINES

@@ -23,4 +23,4 @@ EVENTS = Table(
 )
 
 TABLES = (EVENTS,)
-PATTERN = "**/events-*.jsonl"
+PATTERNS = {EVENTS.name: "**/events-*.jsonl"}

@@ -66,7 +66,8 @@ def test_what_the_project_refuses_is_told_without_the_macros_that_refused_it(
         "{% macro refuse_rule() %}{% if execute %}{{ refuse("
         "\"dbt_project.yml, vars: survivorship: 'email' has the unknown rule 'newest'\""
         ") }}{% endif %}{% endmacro %}"
-        "{% macro refuse_meta() %}{{ refuse(model.original_file_path ~ ': no owner') }}{% endmacro %}"
+        "{% macro refuse_meta() %}{{ refuse(model.original_file_path ~ ': no owner') }}"
+        "{% endmacro %}"
     )
     (project / "models" / "golden.sql").write_text("select 1 as n {{ refuse_rule() }}")
     environment = {
