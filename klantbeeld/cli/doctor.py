@@ -19,7 +19,8 @@ def doctor() -> int:
     for finding in examine():
         mark, colour = _MARK[finding.level]
         problems += finding.level == "problem"
-        click.echo(f"{click.style(mark, fg=colour)}{finding.check}: {finding.message}")
+        message = finding.message.replace("\n", "\n        ")
+        click.echo(f"{click.style(mark, fg=colour)}{finding.check}: {message}")
         if finding.hint:
             click.echo(f"        {finding.hint}")
     return ExitCode.FAILED if problems else ExitCode.OK

@@ -67,7 +67,7 @@ def _sources(report: StatusReport) -> Iterable[str]:
             f"{source.rows_quarantined:,} + {source.rows_deduplicated:,}"
         )
         if source.status == "failed" and source.message:
-            yield f"    {source.message}"
+            yield from (f"    {line}" for line in source.message.splitlines())
     waiting = sum(row.rows for row in report.quarantine)
     if waiting:
         yield f"  {waiting:,} row(s) in quarantine: `klantbeeld quarantine list`"

@@ -14,6 +14,7 @@ import requests
 
 from demo.shop import server as postgres
 from demo.shop import store as shop
+from klantbeeld.doctor import examine
 from tests.fixtures.ingestion import Api, Home, serving
 
 PASSWORD = "a-password-for-tests"
@@ -186,7 +187,10 @@ def test_the_shop_changes_shape(shop_home: Home, database: psycopg.Connection[An
 
 
 def test_a_wrong_password_a_missing_right_and_a_stopped_server_are_told(
-    shop_home: Home, database: psycopg.Connection[Any], shop_folder: Path
+    shop_home: Home,
+    database: psycopg.Connection[Any],
+    shop_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shop_home.load("shop")
     shop_home.configure(shop={"password": "wrong-password"})
@@ -207,10 +211,22 @@ def test_a_wrong_password_a_missing_right_and_a_stopped_server_are_told(
         assert report.status == "failed"
         assert "cannot be reached" in report.message
         assert shop_home.rows("select count(*) from raw_shop.customers") == [(200,)]
+        found = doctor(shop_home, monkeypatch)
+        assert "cannot be reached" in found["source shop"]
+        assert "PostgreSQL cannot be reached" in found["load of shop"]
     finally:
         postgres.start(shop_folder)
     report = shop_home.load("shop")
     assert report.status == "unchanged", report
+    found = doctor(shop_home, monkeypatch)
+    assert "PostgreSQL answers" in found["source shop"]
+    assert "load of shop" not in found
+
+
+def doctor(home: Home, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in home.environment().items():
+        monkeypatch.setenv(name, value)
+    return {finding.check: finding.message for finding in examine()}
 
 
 def test_a_load_of_the_shop_that_is_killed_loses_nothing(

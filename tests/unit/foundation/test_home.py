@@ -270,7 +270,7 @@ def test_doctor_names_wrong_settings_failed_loads_and_what_waits(
     code, output, _ = run_cli(capsys, "doctor")
     assert code == 1
     assert "source pos: sources.pos.folder: is missing" in output
-    assert "sources.pos.foldr: is not a known setting" in output
+    assert "\n        sources.pos.foldr: is not a known setting" in output
     assert "there is no source 'posx'" in output
     assert "Known sources: crm, newsletter, pos, shop, web." in output
 
