@@ -209,7 +209,9 @@ def _result(send: Send, report: Report | KlantbeeldError) -> Result | dg.AssetCh
     elif status in ("unchanged", OFF):
         mark = "unchanged"
     progress().done("send", name, {"": "switched off"} if status == OFF else counts, seconds, mark)
-    if not good:
+    # A file that was written while the one before it, with whoever withdrew, is still there.
+    has_rest = good and isinstance(report, ExportReport) and status != OFF and report.message
+    if not good or has_rest:
         # The version is published and other sends went out: what is left waits for the next run.
         progress().problem("send", name, message, "attention")
     check = dg.AssetCheckResult(

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from klantbeeld.activation import SyncReport
+from klantbeeld.activation import ExportReport, SyncReport
 from klantbeeld.activation.lanes import side_by_side
 from klantbeeld.errors import ExitCode
 from orchestration.assets.send import DELIVERED, Send, _result, build_send_assets
@@ -133,6 +134,17 @@ def test_a_failed_send_is_a_failed_check_with_its_reason_and_counts() -> None:
     assert isinstance(check, dg.AssetCheckResult), "and no materialization"
     assert (check.passed, check.description) == (False, "the CRM could not be reached")
     assert check.metadata["rejected"].value == 2
+
+
+def test_a_file_that_was_written_while_the_one_before_stayed_needs_attention() -> None:
+    one = Send({"name": "seg_early_birds"}, "audience_early_birds", FILE, "news", is_file=True)
+    report = ExportReport("early_birds", "written", "v1", "news", message="could not be removed")
+    with recording(None) as progress:
+        result = _result(one, report)
+        _result(one, replace(report, message=None))
+    assert isinstance(result, dg.MaterializeResult)
+    (problem,) = progress.problems
+    assert (problem.what, problem.message) == ("audience_early_birds", "could not be removed")
 
 
 def test_a_healthy_destination_is_delivered_while_another_hangs(
