@@ -22,7 +22,7 @@ from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import IdentitySettings
 
 SEED = 5
-PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.99)
+PROBABILITIES = (IdentitySettings().join_probability, 0.8, 0.9, 0.95, 0.99)
 
 
 def main() -> None:
@@ -37,7 +37,8 @@ def main() -> None:
         con = preparation.connect(2, "2GB")
         count = preparation.make_people(con, records)
         suppress_values(con, bytes(32))
-        labels = link_people(con, default_model(), count, 0.5).clusters.labels
+        linkage = link_people(con, default_model(), count, IdentitySettings().join_probability)
+        labels = linkage.clusters.labels
         con.register("given_truth", truth.rename_columns(["record_id", "cluster"]))
         people = con.execute(
             "select dense_rank() over (order by cluster) as person "
