@@ -214,7 +214,8 @@ def _migrate(engine: sa.Engine, revision: str | None) -> None:
     if revision is not None and revision not in known:
         raise KlantbeeldError(
             f"the control plane was written by a newer release (schema {revision})",
-            f"Use that release, or restore a backup made with schema {SCHEMA_REVISION} or older.",
+            "Use that release, or put back a backup made with schema"
+            f" {SCHEMA_REVISION} or older: `klantbeeld restore FILE --force`.",
         )
     try:
         with (
