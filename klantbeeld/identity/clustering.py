@@ -29,6 +29,9 @@ Flags = NDArray[np.bool_]
 # (the mean) noisy records of one person are torn apart (historical_50k B-cubed .909 against .927),
 # at 0.3 neighbours and relatives stay together (a retailer's pair precision .977 against .981).
 REPEATED: Final = 0.15
+# More pairs than this say nothing new: chance is counted once and evidence would outgrow it, so that
+# of two crowds that share a name alone the larger takes the other in.
+REPEATED_AT_MOST: Final = float(__import__("os").environ.get("CAP", "1e9"))
 # Bits. That no blocking rule brought two records together is weak evidence against them.
 NEVER_MET: Final = -2.0
 MOST_SAID: Final = 40.0
@@ -137,7 +140,8 @@ class Evidence:
 
         def add(shown: Flags, said: Floats, said_of_housemates: Floats) -> None:
             of = groups[shown]
-            repeated = np.maximum(np.bincount(of, minlength=count), 1.0) ** (REPEATED - 1)
+            shown_by = np.maximum(np.bincount(of, minlength=count), 1.0)
+            repeated = np.minimum(shown_by, REPEATED_AT_MOST) ** REPEATED / shown_by
             strangers[:] += np.bincount(of, weights=said[shown], minlength=count) * repeated
             housemates[:] += (
                 np.bincount(of, weights=said_of_housemates[shown], minlength=count) * repeated
