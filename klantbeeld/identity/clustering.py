@@ -29,9 +29,10 @@ Flags = NDArray[np.bool_]
 # (the mean) noisy records of one person are torn apart (historical_50k B-cubed .909 against .927),
 # at 0.3 neighbours and relatives stay together (a retailer's pair precision .977 against .981).
 REPEATED: Final = 0.15
-# More pairs than this say nothing new: chance is counted once and evidence would outgrow it, so that
-# of two crowds that share a name alone the larger takes the other in.
-REPEATED_AT_MOST: Final = float(__import__("os").environ.get("CAP", "1e9"))
+# More pairs than this say nothing new. Chance is counted once, so evidence would outgrow it, and of
+# two crowds that share a name alone the larger would take the other in: names and dates alone of
+# historical_50k gave one profile of 359 records and pair precision .70; now 34, and .94.
+REPEATED_AT_MOST: Final = 20
 # Bits. That no blocking rule brought two records together is weak evidence against them.
 NEVER_MET: Final = -2.0
 MOST_SAID: Final = 40.0

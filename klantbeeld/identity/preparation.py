@@ -176,21 +176,25 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table | pa.RecordBat
                 )
             from given
         ),
+        bared as (
+            select
+                *,
+                case
+                    when first_name_std is null and last_name_std is null
+                    then list_filter(
+                        string_split(full_name_std, ' '), lambda word: word not in {NO_NAMES}
+                    )
+                end as words
+            from titled
+        ),
         named as (
             select
-                * exclude (first_name_std, last_name_std),
+                * exclude (first_name_std, last_name_std, words),
                 case
-                    when first_name_std is null and last_name_std is null
-                        and contains(full_name_std, ' ')
-                    then split_part(full_name_std, ' ', 1)
-                    else first_name_std
+                    when len(words) > 1 then words[1] else first_name_std
                 end as given_name,
-                case
-                    when first_name_std is null and last_name_std is null
-                    then regexp_extract(full_name_std, '[^ ]+$')
-                    else last_name_std
-                end as surname
-            from titled
+                coalesce(words[-1], last_name_std) as surname
+            from bared
         ),
         shaped as (
             select

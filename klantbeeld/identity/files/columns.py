@@ -96,6 +96,15 @@ _OWNERS: Final = (
     "home", "billing", "private", "klant", "persoon", "contactpersoon", "relatie", "lid", "prive",
     "kunde", "kunden", "privat",
 )  # fmt: skip
+# What was done to a value, not what it is.
+_FORMS: Final = (
+    "clean", "cleaned", "current", "fake", "norm", "normalised", "normalized", "orig", "original",
+    "raw", "standardised", "standardized", "std", "text", "txt", "value", "huidig", "origineel",
+)  # fmt: skip
+# Where somebody was born is no residence, but like it a place that two records of one person share.
+_BIRTH_PLACES: Final = (
+    "birthplace", "placeofbirth", "birthcity", "cityofbirth", "geboorteplaats", "geburtsort",
+)  # fmt: skip
 _FIELD_OF: Final = {name: field for field, names in FIELDS.items() for name in names}
 # By these alone can two records be brought together.
 _TELLING: Final = {"first_name", "last_name", "full_name", "email", "phone", "mobile_phone"}
@@ -236,6 +245,14 @@ def _fields(
         known = None if number in taken or _is_unusable(kind) else _field_of(column)
         if known is not None and known not in mapped:
             fields.setdefault(known, []).append(number)
+    if "city" not in {*fields, *mapped}:
+        births = [
+            number
+            for number, (column, kind) in enumerate(zip(file.columns, file.types, strict=True))
+            if number not in taken and not _is_unusable(kind) and _plain(column) in _BIRTH_PLACES
+        ]
+        if births:
+            fields["city"] = births
     if "first_name" in fields and "last_name" not in {*fields, *mapped}:
         # "voornaam" and "naam": then the name is the surname.
         names_only = [n for n in fields.get("full_name", ()) if _plain(file.columns[n]) in _NAME]
@@ -255,7 +272,10 @@ def _field_of(column: str) -> str | None:
     for start in range(len(words)):
         if start and words[start - 1] not in _OWNERS:
             break
-        plain = "".join(words[start:])
+        rest = words[start:]
+        while len(rest) > 1 and rest[-1] in _FORMS:
+            rest = rest[:-1]
+        plain = "".join(rest)
         for name in (plain, plain.removesuffix("1")):
             if name in _FIELD_OF:
                 return _FIELD_OF[name]

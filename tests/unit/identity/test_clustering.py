@@ -9,6 +9,7 @@ from klantbeeld.identity.clustering import (
     DETERMINISTIC_WEIGHT,
     NEVER_MET,
     REPEATED,
+    REPEATED_AT_MOST,
     Constraints,
     Evidence,
     Scale,
@@ -61,7 +62,8 @@ def _sequential(count: int, pairs: list[Pair], threshold: float = 0.0) -> list[i
             continue
         between = [pair for pair in pairs if {labels[pair[0]], labels[pair[1]]} == {a, b}]
         said = [pair[3] for pair in between if pair[2] < DETERMINISTIC_WEIGHT and pair[3]]
-        total = sum(said) / max(len(said), 1) ** (1 - REPEATED)
+        said_by = max(len(said), 1)
+        total = sum(said) / said_by * min(said_by, REPEATED_AT_MOST) ** REPEATED
         total += sum(pair[2] for pair in between if pair[2] >= DETERMINISTIC_WEIGHT)
         pairs_between = labels.count(a) * labels.count(b)
         total += NEVER_MET * (pairs_between - len(between)) / pairs_between
@@ -164,6 +166,24 @@ def test_what_many_pairs_repeat_counts_once() -> None:
     evidence = Evidence(levels, nothing, nothing, scale)
     labels = cluster_records(6, left, right, weight, evidence, 0.0).labels
     assert labels.tolist() == [0, 0, 0, 3, 3, 3]
+
+
+def test_of_two_crowds_that_share_a_name_the_larger_does_not_take_the_other_in() -> None:
+    # A pair that agrees on the name alone is below chance; one pair of all 900 looks like more.
+    each, name, own, prior = 30, 8.0, 30.0, -13.0
+    ends = [(a, b) for a in range(2 * each) for b in range(a + 1, 2 * each)]
+    levels = np.array(
+        [[0 if (a < each) == (b < each) else 2 if (a, b) == (0, each) else 1] for a, b in ends],
+        dtype=np.int8,
+    )
+    worth = np.array([own, name, 15.0])
+    scale = Scale((worth,), (np.full(3, 40.0),), prior)
+    nothing = np.zeros(len(ends))
+    left, right = (np.array([pair[n] for pair in ends]) for n in (0, 1))
+    weight = worth[levels[:, 0]] + prior
+    evidence = Evidence(levels, nothing, nothing, scale)
+    labels = cluster_records(2 * each, left, right, weight, evidence, 0.0).labels
+    assert labels.tolist() == [0] * each + [each] * each
 
 
 def test_nothing_to_join() -> None:

@@ -158,7 +158,8 @@ def test_what_is_no_table_is_refused_in_words(
         ("name,address", "full_name address_line"),
         ("name,address,house_number", "full_name street house_number"),
         ("E-mail Address,Straße,Hausnummer", "email street house_number"),
-        ("email,company_name,birth_place", "email"),
+        ("email,company_name,birth_place", "email city"),
+        ("surname_clean,dob_std,postcode_fake,birth_city", "last_name birth_date postal_code city"),
     ],
 )
 def test_columns_are_known_by_their_names(tmp_path: Path, header: str, fields: str) -> None:

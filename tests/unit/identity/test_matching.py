@@ -145,6 +145,16 @@ def test_a_name_in_the_wrong_place_is_seen_through() -> None:
     assert _same_profile(rare, rare | swapped | {"email_std": None})
     # A form of address is no first name that contradicts, and no initial.
     assert _same_profile(rare, rare | {"first_name_std": "mevrouw", "initials_std": "m"})
+    # Nor is it the name where nothing else stands in its columns.
+    titles = {
+        "first_name_std": "sir",
+        "last_name_std": "baronet",
+        "full_name_std": "sir jan baronet",
+    }
+    assert not _same_profile(
+        rare | alone | titles,
+        rare | alone | titles | {"full_name_std": "sir piet baronet", "city_std": "elders"},
+    )
 
 
 def test_a_coarse_postal_code_is_no_street() -> None:
