@@ -70,7 +70,7 @@ class Progress:
         self.lines.append(line)
         mark = {"done": "·", "unchanged": "=", "failed": "✗", "attention": "!"}.get(status, "·")
         self._write(
-            f"{mark} {stage:<10} {what:<34} {_describe(line.counts):<62} {line.seconds:>7.1f} s"
+            f"{mark} {stage:<10} {what:<41} {_describe(line.counts):<62} {line.seconds:>7.1f} s"
         )
 
     def problem(
