@@ -27,7 +27,7 @@ dev: $(VENV)/.runtime ## A shell with plain dbt on a private copy of the current
 	@$(BIN)/klantbeeld dev shell
 
 test: $(VENV)/.dev ## Run the test suite
-	@$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/.dev ## The same tests at larger counts: kills by the hundred, many rows
 	@$(BIN)/python -m pytest --timeout 3600
