@@ -1,13 +1,12 @@
 """The same small job given to drt-core and to Klantbeeld, with the same harm done to both.
 
-    python -m venv /tmp/drt && /tmp/drt/bin/pip install 'drt-core[postgres]==1.2.1'
-    python -m benchmarks.side_by_side --drt /tmp/drt/bin/drt
+    python -m venv drt && drt/bin/pip install 'drt-core[postgres]==1.2.1'
+    python -m benchmarks.side_by_side --drt drt/bin/drt
 
-drt-core (https://pypi.org/project/drt-core/) is another open tool that sends tables to APIs. Each
-tool is run as a person would run it, by its command line, and told to be as careful as its
-documentation says it can be. What it then reports (exit code, rows) is put beside what the server
-holds: rows that are right, missing, or there twice, and the requests it took. The server is the
-one of the delivery tests. Four APIs:
+drt-core is another open tool that sends tables to APIs. Each tool is run as a person would run it,
+by its command line, and told to be as careful as its documentation says it can be. What it then
+reports (exit code, rows) is put beside what the server holds: rows that are right, missing, or
+there twice, and the requests it took. The server is the one of the delivery tests. Four APIs:
 
     upsert  100 rows a request, made or changed by our key; each row has its own result
     find    one row a request, made anew each time; rows can be searched by our key

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -56,7 +57,7 @@ def checked(asked: Asked, told: Told) -> Told:
     return told
 
 
-class Vendor:
+class Vendor(ABC):
     """A vendor's service; what its description does not allow is a problem, and an error."""
 
     def __init__(self) -> None:
@@ -69,8 +70,9 @@ class Vendor:
             self.problems.append(str(error))
             raise
 
+    @abstractmethod
     def answer(self, asked: Asked) -> Told:
-        raise NotImplementedError
+        """What the vendor would answer."""
 
 
 @contextmanager
