@@ -102,7 +102,7 @@ def _linkage(figures: Mapping[str, Any]) -> Iterable[str]:
     if figures["waiting_version"]:
         yield (
             f"  {figures['waiting_version']} waits: it would move too many records; "
-            f"`klantbeeld identity promote {figures['waiting_version']}`"
+            f"`klantbeeld identity models {figures['waiting_version']}` shows which"
         )
     if figures["review_items"]:
         yield (

@@ -11,7 +11,7 @@ current_profile_ids, linkage_report. Companies and households have tables of the
 Files, in the order of work: preparation, suppression, blocking, model, linking, clustering,
 incremental, profile_ids (with id_spaces), stage; then companies and households (with entities);
 beside them decisions, aliases, constraints, membership and review (what stewards decide), fitting,
-training, registry and frozen (model versions) and evaluation, truth, charts (figures).
+training, promotion, registry and frozen (model versions) and evaluation, truth, charts (figures).
 """
 
 from importlib import import_module

@@ -48,6 +48,11 @@ class LinkageCharts:
     is_new: bool
 
 
+def candidate_folder(settings: Settings, model_version: str) -> Path:
+    """Where the charts of a candidate are: of the linkage that it was compared by."""
+    return settings.paths.reports_dir / FOLDER / model_version
+
+
 def write_linkage_charts(
     con: duckdb.DuckDBPyConnection, folder: Path, model: LinkageModel, records: int
 ) -> list[Path]:

@@ -9,11 +9,13 @@ first linkage: `default-1.1`. The dot counts how often values were frozen for th
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from klantbeeld.control import ControlPlane
@@ -28,6 +30,7 @@ from klantbeeld.identity.model import (
     default_model,
     load_model,
 )
+from klantbeeld.identity.promotion import count_changes, write_changes
 from klantbeeld.settings import Settings
 
 
@@ -56,6 +59,25 @@ class ModelVersion:
     def frozen(self) -> Frozen | None:
         """The frozen values; None if there are none yet."""
         return None if self.folder is None else read_frozen(self.folder)
+
+
+@dataclass(frozen=True)
+class ListedVersion:
+    """A version as it is registered, for a person.
+
+    Attributes:
+        model_version: Its name.
+        status: `candidate`, `current` or `retired`.
+        trained_at: When it was made.
+        promoted_at: When runs began to use it; None for a candidate.
+        metrics: Counts and shares.
+    """
+
+    model_version: str
+    status: str
+    trained_at: datetime
+    promoted_at: datetime | None
+    metrics: Mapping[str, Any]
 
 
 def current_version(settings: Settings, control: ControlPlane) -> ModelVersion:
@@ -100,6 +122,20 @@ def named_version(settings: Settings, control: ControlPlane, name: str) -> Model
     return ModelVersion(load_model(folder / PARAMETERS), folder)
 
 
+def list_versions(control: ControlPlane) -> list[ListedVersion]:
+    """The versions of the home, in the order in which they were made."""
+    columns = linkage_models.c
+    query = sa.select(
+        columns.model_version,
+        columns.status,
+        columns.trained_at,
+        columns.promoted_at,
+        columns.metrics,
+    ).order_by(columns.trained_at, columns.model_version)
+    with control.read() as connection:
+        return [ListedVersion(**row) for row in connection.execute(query).mappings()]
+
+
 def family(name: str) -> str:
     """The name of a version's parameters, whatever values are frozen with them."""
     return name.split(".", 1)[0]
@@ -116,13 +152,30 @@ def write_candidate(
     model: LinkageModel,
     frozen: Frozen,
     metrics: dict[str, Any],
+    changes: pa.Table,
 ) -> ModelVersion:
-    """Keep a fitted model and the values of its records as a candidate, under the next name."""
+    """Keep a fitted model and the values of its records as a candidate, under the next name.
+
+    Args:
+        settings: The home's settings.
+        control: The control plane.
+        model: The parameters.
+        frozen: The values.
+        metrics: Counts and shares, for a person.
+        changes: What promoting it would change.
+    """
     with control.begin() as connection:
         names = _names(connection)
         number = 1 + len({family(name) for name in names if name.startswith("model-")})
         return _write(
-            settings, connection, model, frozen, f"model-{number:04d}", "candidate", metrics
+            settings,
+            connection,
+            model,
+            frozen,
+            f"model-{number:04d}",
+            status="candidate",
+            metrics=metrics,
+            changes=changes,
         )
 
 
@@ -132,8 +185,7 @@ def write_frozen_version(
     version: ModelVersion,
     frozen: Frozen,
     metrics: dict[str, Any],
-    *,
-    is_current: bool,
+    changes: pa.Table | None = None,
 ) -> ModelVersion:
     """Keep values frozen anew for the parameters of a version.
 
@@ -143,16 +195,23 @@ def write_frozen_version(
         version: The version whose parameters they go with.
         frozen: The values.
         metrics: Counts and shares, for a person.
-        is_current: Whether runs use it from now on; otherwise it waits to be promoted.
+        changes: What promoting it would change, if it waits to be promoted; otherwise runs use it
+            from now on.
     """
     with control.begin() as connection:
         stem = f"{family(version.name)}."
         number = 1 + sum(name.startswith(stem) for name in _names(connection))
-        if is_current:
+        if changes is None:
             _retire(connection)
-        status = "current" if is_current else "candidate"
         return _write(
-            settings, connection, version.model, frozen, f"{stem}{number}", status, metrics
+            settings,
+            connection,
+            version.model,
+            frozen,
+            f"{stem}{number}",
+            status="current" if changes is None else "candidate",
+            metrics=metrics,
+            changes=changes,
         )
 
 
@@ -200,14 +259,19 @@ def _write(
     model: LinkageModel,
     frozen: Frozen,
     name: str,
+    *,
     status: str,
     metrics: dict[str, Any],
+    changes: pa.Table | None,
 ) -> ModelVersion:
     """The files first: a row without its files would stop every later run."""
     folder = settings.paths.models_dir / name
     named = model.with_version(name)
     write_atomic(folder / PARAMETERS, named.to_json() + "\n")
     write_frozen(folder, frozen)
+    if changes is not None:
+        write_changes(folder, changes)
+        metrics = {**metrics, **count_changes(changes)}
     connection.execute(
         linkage_models.insert().values(
             model_version=name,

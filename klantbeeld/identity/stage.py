@@ -35,6 +35,7 @@ from klantbeeld.identity.profile_ids import (
     identity_state,
     read_history,
 )
+from klantbeeld.identity.promotion import find_profile_changes
 from klantbeeld.identity.registry import ModelVersion
 from klantbeeld.identity.review import Held, hold, make_queue
 from klantbeeld.identity.suppression import find_values, suppress_values
@@ -247,7 +248,7 @@ def link(
                 version if work.linkage is None else replace(version, model=work.linkage.model),
                 work.frozen,
                 _figures(work, ids),
-                is_current=not is_held_back,
+                changes=find_profile_changes(own, history.members) if is_held_back else None,
             )
             if is_held_back:
                 own.close()

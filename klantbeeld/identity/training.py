@@ -1,24 +1,33 @@
 """Training: a candidate model from the records of today, compared with the current one.
 
-Here: fitting, comparing, registering the candidate. It links nothing until a person promotes it.
-Not here: the statistics (`fitting`), the model files (`registry`).
+Here: fitting, linking with both, registering the candidate. It links nothing until a person
+promotes it. Not here: the statistics (`fitting`), the model files (`registry`), how two outcomes
+are compared (`promotion`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from klantbeeld.control import ControlPlane
 from klantbeeld.errors import ExitCode, KlantbeeldError
 from klantbeeld.identity import preparation, registry
+from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.blocking import make_candidate_pairs
-from klantbeeld.identity.clustering import Ints
+from klantbeeld.identity.charts import candidate_folder, write_linkage_charts
+from klantbeeld.identity.constraints import Binding, bind
 from klantbeeld.identity.evaluation import evaluate_clusters
 from klantbeeld.identity.fitting import Fit, fit_model
 from klantbeeld.identity.frozen import Frozen
-from klantbeeld.identity.linking import freeze, link_people
+from klantbeeld.identity.linking import Linkage, freeze, link_people
 from klantbeeld.identity.model import LinkageModel
+from klantbeeld.identity.profile_ids import IdHistory, assign_profile_ids, read_history
+from klantbeeld.identity.promotion import count_changes, find_profile_changes
+from klantbeeld.identity.review import Held, hold
+from klantbeeld.identity.stage import make_pairs, make_profile_records
 from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 
@@ -37,13 +46,18 @@ class TrainingReport:
         compared_with: The current model.
         records: Records trained on.
         candidate_pairs: Pairs trained on.
-        profiles: Profiles that the candidate makes of the records.
-        profiles_now: Profiles that the current model makes of them.
+        profiles: Profiles that the candidate makes of the records; decisions of stewards bind, and
+            what a person must look at first is held.
+        profiles_now: Profiles that the current model makes of them, in the same way.
         same_pairs: Of the pairs of records that the current model puts together, the share the
             candidate does too.
         new_pairs: Of the pairs that the candidate puts together, the share the current model does
             not.
-        changed_profiles: Profiles of the candidate that are no profile of the current model.
+        changed_profiles: Profiles of today that would be others.
+        moved_records: Records that would be in a profile with another id.
+        joined: Changes in which several profiles become one.
+        split: Changes in which one profile becomes several.
+        regrouped: Changes that are both.
         warnings: What could not be learned.
     """
 
@@ -56,6 +70,10 @@ class TrainingReport:
     same_pairs: float
     new_pairs: float
     changed_profiles: int
+    moved_records: int
+    joined: int
+    split: int
+    regrouped: int
     warnings: tuple[str, ...]
 
 
@@ -73,73 +91,64 @@ def train(
         KlantbeeldError: There are too few records to learn from.
     """
     version = registry.current_version(settings, control)
-    current, frozen = version.model, version.frozen()
+    frozen = version.frozen()
     records = preparation.read_input(con)
     own = preparation.connect_in_home(settings)
     try:
         count = preparation.make_people(own, records)
         require_enough(count)
-        # The current model is used as runs use it: with what is frozen with it.
         own.execute("create table people_as_given as from people")
-        labels_now = _labels(own, current, settings, count, frozen)
+        history = read_history(control)
+        # The current version is used as runs use it: with what is frozen with it.
+        _set_aside(own, settings, None if frozen is None else frozen.suppressed)
+        now = _Outcome.of(own, settings, control, version.model, frozen, history)
         own.execute("create or replace table people as from people_as_given order by id")
         found = find_values(own)
-        suppress_values(own, settings.home_key(), settings.identity.kept_values, found)
-        fit = fit_people(own, current, count)
-        linkage = link_people(own, fit.model, count, settings.identity.join_probability)
-        for name, labels in (("now", labels_now), ("then", linkage.clusters.labels)):
-            own.register(
-                f"labels_{name}", pa.table({"record_id": list(range(count)), "cluster": labels})
-            )
-        quality = evaluate_clusters(own, "labels_then", "labels_now")
-        profiles, profiles_now, changed = own.execute("""
-            with cells as (
-                select
-                    labels_then.cluster as cluster_then,
-                    labels_now.cluster as cluster_now,
-                    count(*) as n
-                from labels_then inner join labels_now using (record_id)
-                group by all
-            ),
-            sizes_then as (select cluster, count(*) as n from labels_then group by cluster),
-            sizes_now as (select cluster, count(*) as n from labels_now group by cluster),
-            kept as (
-                select count(*) as n
-                from cells
-                inner join sizes_then
-                    on sizes_then.cluster = cells.cluster_then and sizes_then.n = cells.n
-                inner join sizes_now
-                    on sizes_now.cluster = cells.cluster_now and sizes_now.n = cells.n
-            )
-            select
-                (select count(*) from sizes_then),
-                (select count(*) from sizes_now),
-                (select count(*) from sizes_then) - (select n from kept)
-        """).fetchone() or (0, 0, 0)
+        _set_aside(own, settings, found)
+        fit = fit_people(own, version.model, count)
+        then = _Outcome.of(own, settings, control, fit.model, None, now.history)
+        changes = find_profile_changes(own, now.profiles)
+        own.register("profiles_now", now.profiles)
+        quality = evaluate_clusters(
+            own,
+            "(select record_id, profile_id as cluster from assigned_records)",
+            "(select record_id, profile_id as cluster from profiles_now)",
+        )
+        metrics = {
+            "records": count,
+            "candidate_pairs": int(fit.metrics["candidate_pairs"]),
+            "matches_per_record": fit.metrics["matches_per_record"],
+            "housemates_per_match": fit.metrics["housemates_per_match"],
+            "profiles": then.count,
+            "profiles_now": now.count,
+            "compared_with": version.name,
+            "warnings": len(fit.warnings),
+        }
+        candidate = registry.write_candidate(
+            settings, control, fit.model, freeze(then.linkage, count, found), metrics, changes
+        )
+        make_pairs(
+            own,
+            then.held.labels,
+            settings.identity.join_probability,
+            then.binding.constraints,
+            unheld=then.linkage.clusters.labels,
+        )
+        make_profile_records(own, then.held.labels, candidate.name)
+        folder = candidate_folder(settings, candidate.name)
+        write_linkage_charts(own, folder, candidate.model, count)
     finally:
         own.close()
-    metrics = {
-        "records": count,
-        "candidate_pairs": int(fit.metrics["candidate_pairs"]),
-        "matches_per_record": fit.metrics["matches_per_record"],
-        "housemates_per_match": fit.metrics["housemates_per_match"],
-        "profiles": int(profiles),
-        "changed_profiles": int(changed),
-        "warnings": len(fit.warnings),
-    }
-    candidate = registry.write_candidate(
-        settings, control, fit.model, freeze(linkage, count, found), metrics
-    )
     return TrainingReport(
         model_version=candidate.name,
-        compared_with=current.version,
+        compared_with=version.name,
         records=count,
         candidate_pairs=metrics["candidate_pairs"],
-        profiles=int(profiles),
-        profiles_now=int(profiles_now),
+        profiles=then.count,
+        profiles_now=now.count,
         same_pairs=round(quality.pair_recall, 4),
         new_pairs=round(1 - quality.pair_precision, 4),
-        changed_profiles=int(changed),
+        **count_changes(changes),
         warnings=tuple(fit.warnings),
     )
 
@@ -174,19 +183,70 @@ def fit_people(con: duckdb.DuckDBPyConnection, start: LinkageModel, records: int
     return fit_model(con, start, records)
 
 
-def _labels(
-    con: duckdb.DuckDBPyConnection,
-    model: LinkageModel,
-    settings: Settings,
-    count: int,
-    frozen: Frozen | None,
-) -> Ints:
-    """The clusters that a version makes of `people`, values that it sets aside set aside."""
-    suppress_values(
-        con,
-        settings.home_key(),
-        settings.identity.kept_values,
-        None if frozen is None else frozen.suppressed,
-    )
-    asked = settings.identity.join_probability
-    return link_people(con, model, count, asked, frozen).clusters.labels
+@dataclass(frozen=True)
+class _Outcome:
+    """What a version makes of the records: linked, decisions obeyed, doubts held, ids given.
+
+    Attributes:
+        linkage: What was linked.
+        binding: What stewards decided.
+        held: What waits for a person.
+        profiles: record_id, profile_id.
+        history: What is known of ids once these profiles are.
+    """
+
+    linkage: Linkage
+    binding: Binding
+    held: Held
+    profiles: pa.Table
+    history: IdHistory
+
+    @property
+    def count(self) -> int:
+        """The number of profiles."""
+        return int(pc.count_distinct(self.profiles.column("profile_id")).as_py())
+
+    @classmethod
+    def of(
+        cls,
+        con: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        control: ControlPlane,
+        model: LinkageModel,
+        frozen: Frozen | None,
+        history: IdHistory,
+    ) -> Self:
+        """Link `people` as a run does, with a version and what was known of ids before.
+
+        It leaves the tables of the linkage and `assigned_records` in the engine.
+        """
+        ids = con.execute("select record_id from people order by id").to_arrow_table()
+        count = ids.num_rows
+        binding = bind(con, control, count)
+        asked = settings.identity
+        linkage = link_people(
+            con, model, count, asked.join_probability, frozen, binding.constraints
+        )
+        history = carry_over(con, history, binding.aliases)
+        held = hold(con, linkage.clusters.labels, binding, history.members, asked)
+        clusters = ids.append_column("cluster", pa.array(held.labels))
+        assign_profile_ids(con, clusters, history, settings.home_key())
+        profiles = con.execute("from assigned_records").to_arrow_table()
+        ids_after = con.execute("""
+            select
+                profile_id,
+                number,
+                status,
+                case when status = 'active' then '' else coalesce(current_profile_id, '') end
+                    as resolves_to
+            from current_profile_ids
+        """).to_arrow_table()
+        after = replace(history, ids=ids_after, members=profiles)
+        return cls(linkage, binding, held, profiles, after)
+
+
+def _set_aside(
+    con: duckdb.DuckDBPyConnection, settings: Settings, suppressed: pa.Table | None
+) -> None:
+    """Take the values that identify nobody out of `people`."""
+    suppress_values(con, settings.home_key(), settings.identity.kept_values, suppressed)

@@ -1,7 +1,8 @@
 """The link stage on a build: a floor on precision and recall, and what a run leaves behind."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import dagster as dg
@@ -9,12 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
 from benchmarks.populations import Noise
 from klantbeeld import identity
+from klantbeeld.cli import cli
 from klantbeeld.control.tables import profile_id_events
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity.charts import candidate_folder
 from klantbeeld.identity.overview import as_rows
+from klantbeeld.identity.promotion import read_changes
 from tests.fixtures.linkage_build import Build, make_build
 
 TABLES = {
@@ -186,16 +191,55 @@ def test_one_per_cent_more_records_moves_one_in_a_thousand_at_most(
 
 def test_a_trained_model_is_used_once_promoted(build: Build) -> None:
     build.link()
+    build.publish("v1")
+    before = build.profiles()
     report = identity.train(build.con, build.settings, build.control)
     assert (report.model_version, report.compared_with) == ("model-0001", "default-1.1")
     assert report.same_pairs > 0.97
+    folder = build.settings.paths.models_dir / report.model_version
+    changes = read_changes(folder)
+    assert changes is not None
+    assert report.changed_profiles > 0
+    runner = CliRunner(env={"KLANTBEELD_HOME": str(build.settings.home)})
+    named = ["identity", "models", report.model_version, "--limit", "1"]
+    shown = runner.invoke(cli, named, catch_exceptions=False).output.splitlines()
+    largest = changes.slice(0, 1).to_pylist()[0]
+    assert shown[0].startswith("model-0001  candidate")
+    assert all(profile in shown[1] for profile in largest["profile_ids"])
+    assert f"{changes.num_rows} change(s), {changes.num_rows - 1} more" in shown[2]
+    told = json.loads(runner.invoke(cli, [*named, "--json"], catch_exceptions=False).output)
+    assert (told["changes_total"], told["changes"]) == (changes.num_rows, [largest])
     assert build.link().status == "unchanged"
     with pytest.raises(KlantbeeldError, match="no linkage model"):
         identity.promote(build.settings, build.control, "model-0009")
     identity.promote(build.settings, build.control, report.model_version)
-    assert build.link().model_version == "model-0001"
+    promoted = build.link()
+    assert promoted.model_version == "model-0001"
     assert build.quality().bcubed_f1 >= 0.97
-    folder = build.settings.paths.models_dir / "model-0001"
+
+    # What the comparison foretold came true, record by record, and nothing else.
+    after = build.profiles()
+    assert promoted.moved_records == report.moved_records
+    foretold = changes.to_pylist()
+    assert sorted(changes.column("moved_records").to_pylist(), reverse=True) == [
+        change["moved_records"] for change in foretold
+    ]
+    listed = {profile for change in foretold for profile in change["profile_ids"]}
+    for change in foretold:
+        parts = {frozenset(part) for part in change["becomes"]}
+        records = frozenset().union(*parts)
+        assert {before[record] for record in records} == set(change["profile_ids"])
+        assert parts == _parts(after, records)
+        assert sum(change["profile_records"]) == change["records"] == len(records)
+        kinds = (len(change["profile_ids"]) > 1, len(parts) > 1)
+        assert kinds == {"joined": (True, False), "split": (False, True)}.get(
+            change["kind"], (True, True)
+        )
+    rest = {record for record, profile in before.items() if profile not in listed}
+    assert _parts(before, rest) == _parts(after, rest)
+    assert len(listed) == report.changed_profiles
+    charts = list(candidate_folder(build.settings, "model-0001").glob("*.html"))
+    assert len(charts) == 4
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     content = (folder / "model.json").read_text()
     surnames = {name for name in build.records.column("last_name_std").to_pylist() if name}
@@ -203,6 +247,14 @@ def test_a_trained_model_is_used_once_promoted(build: Build) -> None:
     identity.promote(build.settings, build.control, "default-1")
     # The default that ships holds no values: they are frozen anew with its next linkage.
     assert build.link().model_version == "default-1.2"
+
+
+def _parts(profiles: dict[str, str], records: Set[str]) -> set[frozenset[str]]:
+    """Records by their profile, whatever its id."""
+    parts: dict[str, set[str]] = {}
+    for record in records:
+        parts.setdefault(profiles[record], set()).add(record)
+    return {frozenset(part) for part in parts.values()}
 
 
 def test_frozen_values_hold_until_the_records_are_others(build: Build) -> None:

@@ -17,6 +17,7 @@ from benchmarks.populations import population
 from klantbeeld import identity
 from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.identity.decisions import decide
+from klantbeeld.identity.promotion import read_changes
 from klantbeeld.identity.stage import How
 from klantbeeld.settings import Settings, load_settings
 
@@ -284,8 +285,11 @@ def test_reconciliation_freezes_anew_unless_that_moves_too_much(home: Home) -> N
     assert (held.model_version, held.waiting_version) == ("default-1.2", "default-1.3")
     assert (held.moved_records, held.profiles) == (0, apart.profiles)
     home.publish()
+    changes = read_changes(home.settings.paths.models_dir / "default-1.3")
+    assert changes is not None
     identity.promote(home.settings, home.control, "default-1.3")
     promoted = home.link()
+    assert promoted.moved_records == sum(changes.column("moved_records").to_pylist())
     assert promoted.model_version == "default-1.3"
     assert promoted.profiles < apart.profiles - 50
     assert promoted.moved_records > 50
