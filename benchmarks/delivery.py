@@ -2,9 +2,11 @@
 
 `python -m benchmarks.delivery --rows 1000000` plans and sends a model of that many rows to a
 destination inside the process, so that what is measured is ours: the plan, the outbox and the
-ledger. Each step is a process of its own, for its CPU time and peak memory. The rate is measured
-against a server that allows so many requests per second and refuses the rest; the requests per
-batch against the demo's CRM behind a proxy that harms 35 % of all requests.
+ledger. Each step is a process of its own, for its CPU time and peak memory, and so is what makes
+the model: Linux hands the peak of a process on to those that it starts. The rate is measured
+against a server that allows so many requests per second and refuses the rest, with as many rows as
+fill it for `--seconds`; the requests per batch against the demo's CRM behind a proxy that harms
+35 % of all requests. `--only` measures one of the three.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from tests.fixtures.destinations import SYNC, Asked, RowsWorld, Service, Told, s
 COLUMNS = {"customer": "id", "name": "name", "city": "city", "stage": "stage"}
 COLUMNS |= {"revenue": "revenue", "orders": "orders", "last_order": "last_order"}
 FAULTS = 0.35
+say = partial(print, flush=True)
 FAULT_KINDS = [crm.error_before, crm.error_after, crm.reset_before, crm.reset_after]
 FAULT_KINDS += [crm.silent_before, crm.silent_after, crm.too_many_at_once, crm.mixed]
 STEPS = {
@@ -85,8 +88,9 @@ destinations.RECORDS["instant"] = "benchmarks.delivery:Instant"
 def publish(home: Path, rows: int, *, changed: bool) -> None:
     """Publish a version of the model; `changed`: one row in a hundred has another city."""
     world = RowsWorld(home, {"kind": "instant"}, batch_size=1_000)
-    sample = {"customer": "c", "name": "n", "city": "c", "stage": "s"}
-    world.publish([{**sample, "revenue": "1.00", "orders": 1, "last_order": "d"}], COLUMNS)
+    sample: dict[str, Any] = {"customer": "c", "name": "n", "city": "c", "stage": "s"}
+    sample |= {"revenue": "1.00", "orders": 1, "last_order": "d"}
+    world.publish([sample], COLUMNS, on_leave="nothing")
     city = "case when i % 100 = 0 then 'Ede' else 'Tiel' end" if changed else "'Tiel'"
     with world.warehouse.build() as connection:
         connection.execute(f"""
@@ -109,7 +113,7 @@ def publish(home: Path, rows: int, *, changed: bool) -> None:
 
 
 def step(home: Path, name: str) -> None:
-    """One measured step, in the process that was started for it."""
+    """One measured step, in the process that was started for it; prints what came of it."""
     settings = settings_with(
         home, {"kind": "instant"}, as_of_file=home / "clock.json", activation={"batch_size": 1_000}
     )
@@ -124,14 +128,16 @@ def step(home: Path, name: str) -> None:
     print(json.dumps(told))
 
 
+def command(home: Path, name: str, *arguments: str) -> list[str]:
+    """What runs a step in a process of its own."""
+    own = [sys.executable, "-m", "benchmarks.delivery", "--home", str(home), "--step", name]
+    return [*own, *arguments]
+
+
 def measured(home: Path, name: str) -> str:
-    """Run a step in a process of its own; returns its line of the table."""
+    """Run a measured step; returns its line of the table."""
     started = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.delivery", "--home", str(home), "--step", name],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with subprocess.Popen(command(home, name), stdout=subprocess.PIPE, text=True) as process:
         told = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -167,26 +173,27 @@ class Limited:
         return (len(self.times) - 1) / (self.times[-1] - self.times[0])
 
 
-def rate(per_second: int, seconds: int) -> str:
-    """How much of a rate limit is used; a line of the table."""
+def rate(per_second: int, seconds: int, size: int) -> str:
+    """How much of a rate limit is used, with batches of `size` rows; a line of the table."""
     limited = Limited(per_second)
     service = Service(limited)
-    batch = {"path": "batch", "largest": 100, "body": {"rows": "{rows}"}}
+    batch = {"path": "batch", "largest": size, "body": {"rows": "{rows}"}}
     batch |= {"rows": "results", "key": "id"}
     section = {"kind": "rest", "base_url": service.url, "requests_per_second": per_second}
     section["entities"] = {"rows": {"batch": batch}}
+    rows = size * per_second * seconds
     with tempfile.TemporaryDirectory() as folder:
-        world = RowsWorld(Path(folder) / "home", section, batch_size=100)
-        rows = [{"customer": f"c{n}", "points": n} for n in range(100 * per_second * seconds)]
-        world.publish(rows, {"customer": "id", "points": "points"}, on_leave="nothing")
+        home = Path(folder) / "home"
+        publish(home, rows, changed=False)
+        world = RowsWorld(home, section, batch_size=size)
         report = world.sync()
         world.close()
     service.close()
-    assert report.acknowledged == len(rows)
+    assert report.acknowledged == rows
     share = limited.rate / per_second
     return (
-        f"| {per_second} | {limited.rate:.2f} | {share:.1%} | {limited.refused}"
-        f" | {report.acknowledged / report.seconds:,.0f} |"
+        f"| {rows:,} | {size} | {per_second} | {limited.rate:.2f} | {share:.1%}"
+        f" | {limited.refused} | {report.acknowledged / report.seconds:,.0f} |"
     )
 
 
@@ -215,36 +222,48 @@ def under_faults(batches: int) -> str:
     )
 
 
+def print_steps(rows: int) -> None:
+    """The table of what planning and sending a large model costs."""
+    say(f"| {rows:,} rows | wall s | CPU s | MB | |\n|---|---:|---:|---:|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        subprocess.run(command(home, "publish", "--rows", str(rows)), check=True)
+        for name in ("plan", "run", "idle"):
+            say(measured(home, name))
+        subprocess.run(command(home, "publish_changed", "--rows", str(rows)), check=True)
+        for name in ("plan_changed", "run_changed"):
+            say(measured(home, name))
+
+
 def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--per-second", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=30)
-    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--only", choices=("steps", "rate", "faults"))
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the large model")
+    parser.add_argument("--per-second", type=int, default=5, help="requests that are allowed")
+    parser.add_argument("--seconds", type=int, default=30, help="for how long they are sent")
+    parser.add_argument("--batch-rows", type=int, default=100, help="rows in one of them")
+    parser.add_argument("--batches", type=int, default=200, help="batches sent under faults")
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--step", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
+    if arguments.step in ("publish", "publish_changed"):
+        publish(arguments.home, arguments.rows, changed=arguments.step == "publish_changed")
+        return
     if arguments.step:
         step(arguments.home, arguments.step)
         return
-    say = partial(print, flush=True)
-    say(f"| {arguments.rows:,} rows | wall s | CPU s | MB | |\n|---|---:|---:|---:|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "home"
-        publish(home, arguments.rows, changed=False)
-        for name in ("plan", "run", "idle"):
-            say(measured(home, name))
-        publish(home, arguments.rows, changed=True)
-        for name in ("plan_changed", "run_changed"):
-            say(measured(home, name))
-    say("\n| requests/s allowed | used | share | refused (429) | rows/s |")
-    say("|---:|---:|---:|---:|---:|")
-    say(rate(arguments.per_second, arguments.seconds))
-    say("\n| batches | requests at 35 % faults | per batch | runs | rows written twice |")
-    say("|---:|---:|---:|---:|---:|")
-    say(under_faults(arguments.batches))
+    if arguments.only in (None, "steps"):
+        print_steps(arguments.rows)
+    if arguments.only in (None, "rate"):
+        say("\n| rows | per request | requests/s allowed | used | share | refused (429) | rows/s |")
+        say("|---:|---:|---:|---:|---:|---:|---:|")
+        say(rate(arguments.per_second, arguments.seconds, arguments.batch_rows))
+    if arguments.only in (None, "faults"):
+        say("\n| batches | requests at 35 % faults | per batch | runs | rows written twice |")
+        say("|---:|---:|---:|---:|---:|")
+        say(under_faults(arguments.batches))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Prints CPU seconds (user and system) and peak memory of a first plan, of reading the rows that it
 sends, of a run with nothing to do and of planning with 1 % of the rows changed, also as a ratio to
-reading the ledger, which all of them have to do. Each is a process of its own.
+reading the ledger, which all of them have to do. Each is a process of its own, and so is what comes
+before it: Linux hands the peak of a process on to those that it starts.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ STEPS = {
 }
 
 
-def make_model(file: Path, rows: int) -> None:
+def make_model(folder: Path, rows: int) -> None:
     """Write the model."""
     values = ", ".join(f"'value ' || (n * {p + 7} % 99991) as {c}" for p, c in enumerate(NAMES))
-    with duckdb.connect(str(file)) as connection:
+    with duckdb.connect(str(folder / "model.duckdb")) as connection:
         connection.execute(
             f"create table rows as select uuid()::varchar as id, {values}"
             f" from range({rows}) as t(n)"
         )
 
 
-def change_model(file: Path) -> None:
+def change_model(folder: Path) -> None:
     """Change one row in a hundred."""
-    with duckdb.connect(str(file)) as connection:
+    with duckdb.connect(str(folder / "model.duckdb")) as connection:
         connection.execute("update rows set c3 = 'changed' where hash(id) % 100 = 0")
 
 
@@ -73,7 +74,7 @@ def step(folder: Path, name: str) -> None:
     connection = duckdb.connect(str(folder / "model.duckdb"), read_only=True, config=limits)
     before = time.process_time()
     if name == "ledger":
-        ledger.acknowledged()
+        ledger.read("acknowledged")
     else:
         planning.make_plan(connection, SPEC, ledger, home_key=home_key, epoch="0")
     if name == "rows":
@@ -113,42 +114,53 @@ def accept_everything(folder: Path) -> None:
     control.close()
 
 
+def alone(folder: Path, name: str, *arguments: str) -> str:
+    """Run a step in a process of its own; returns what it prints."""
+    command = [sys.executable, "-m", "benchmarks.sync_plan", "--folder", str(folder)]
+    command += ["--step", name, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def measured(folder: Path, name: str) -> tuple[float, float]:
-    """Run a step in a process of its own; returns its CPU seconds and peak MB."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.sync_plan", "--folder", folder, "--step", name],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    seconds, memory = done.stdout.split()
+    """Run a measured step; returns its CPU seconds and peak MB."""
+    seconds, memory = alone(folder, name).split()
     return float(seconds), float(memory)
 
 
-def main() -> None:
+def report(rows: int) -> None:
     """Build a model and its ledger, plan, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--step", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.step:
-        step(arguments.folder, arguments.step)
-        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model = folder / "model.duckdb"
-        make_model(model, arguments.rows)
+        alone(folder, "make", "--rows", str(rows))
         figures = {name: measured(folder, name) for name in ("first", "rows")}
-        accept_everything(folder)
+        alone(folder, "accept")
         figures |= {name: measured(folder, name) for name in ("ledger", "idle")}
-        change_model(model)
+        alone(folder, "change")
         figures["changed"] = measured(folder, "changed")
     print("| plan | CPU s | of reading the ledger | MB |\n|---|---:|---:|---:|")
     for name, words in STEPS.items():
         seconds, memory = figures[name]
         ratio = seconds / figures["ledger"][0]
         print(f"| {words} | {seconds:.1f} | {ratio:.1f} x | {memory:,.0f} |")
+
+
+def main() -> None:
+    """Print the table, or do one step of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step == "make":
+        make_model(arguments.folder, arguments.rows)
+    elif arguments.step == "accept":
+        accept_everything(arguments.folder)
+    elif arguments.step == "change":
+        change_model(arguments.folder)
+    elif arguments.step:
+        step(arguments.folder, arguments.step)
+    else:
+        report(arguments.rows)
 
 
 if __name__ == "__main__":
