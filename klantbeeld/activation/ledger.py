@@ -136,19 +136,24 @@ class Ledger:
 
     # ---- what the planner reads ----------------------------------------------------------------
 
-    def acknowledged(self) -> pa.Table:
-        """destination_key, row_digest, op_id and is_created of every accepted row, as texts."""
-        return self._table(
-            sa.select(
-                acknowledgements.c.destination_key,
-                acknowledgements.c.row_digest,
-                acknowledgements.c.op_id,
-                sa.cast(acknowledgements.c.is_created, sa.Text).label("is_created"),
-            ).where(acknowledgements.c.sync == self._sync)
-        )
+    def read(self, *names: str) -> dict[str, pa.Table]:
+        """Some of what it knows, all of one moment and from one copy of the store; texts.
 
-    def deleted(self) -> pa.Table:
-        """destination_key and op_id of rows taken away: one that returns is a new change."""
+        `acknowledged`: destination_key, row_digest, op_id and is_created ('1' or '0') of every
+        accepted row. `deleted`: destination_key and op_id of rows taken away: one that returns is a
+        new change. `subjects`: destination_key and subjects (keyed hashes with spaces between) of
+        accepted rows.
+        """
+        queries = {name: self._queries[name] for name in names}
+        schemas = {
+            name: pa.schema([(column.name, pa.string()) for column in query.selected_columns])
+            for name, query in queries.items()
+        }
+        return self._control.read_tables(queries, schemas)
+
+    @property
+    def _queries(self) -> dict[str, sa.Select[Any]]:
+        accepted = acknowledgements.c
         latest = (
             sa.func.row_number()
             .over(partition_by=outbox.c.destination_key, order_by=outbox.c.updated_at.desc())
@@ -163,9 +168,20 @@ class Ledger:
             )
             .subquery()
         )
-        return self._table(
-            sa.select(deletes.c.destination_key, deletes.c.op_id).where(deletes.c.place == 1)
-        )
+        return {
+            "acknowledged": sa.select(
+                accepted.destination_key,
+                accepted.row_digest,
+                accepted.op_id,
+                sa.cast(accepted.is_created, sa.Text).label("is_created"),
+            ).where(accepted.sync == self._sync),
+            "deleted": sa.select(deletes.c.destination_key, deletes.c.op_id).where(
+                deletes.c.place == 1
+            ),
+            "subjects": sa.select(accepted.destination_key, accepted.subjects).where(
+                accepted.sync == self._sync, accepted.subjects != ""
+            ),
+        }
 
     def column_digests(self, keys: Iterable[str]) -> pa.Table:
         """destination_key and column_digests of some rows."""
@@ -186,14 +202,6 @@ class Ledger:
                 )
                 found += [(row[0], row[1]) for row in connection.execute(query)]
         return found
-
-    def subjects(self) -> pa.Table:
-        """destination_key and subjects (keyed hashes with spaces between) of accepted rows."""
-        return self._table(
-            sa.select(acknowledgements.c.destination_key, acknowledgements.c.subjects).where(
-                acknowledgements.c.sync == self._sync, acknowledgements.c.subjects != ""
-            )
-        )
 
     def set_aside(self, give_up_after: int) -> pa.Table:
         """destination_key, op_id and fate of operations that are not to be sent now.
@@ -217,7 +225,7 @@ class Ledger:
     def touched(self, operation: str, since: datetime) -> pa.Table:
         """destination_key of the rows that an operation was accepted for since a moment."""
         kinds = _LEAVING if operation == "delete" else (operation,)
-        return self._table(
+        query = (
             sa.select(outbox.c.destination_key)
             .where(
                 outbox.c.sync == self._sync,
@@ -227,6 +235,8 @@ class Ledger:
             )
             .distinct()
         )
+        with self._control.read() as connection:
+            return _arrow(("destination_key",), list(connection.execute(query).tuples()))
 
     # ---- runs ----------------------------------------------------------------------------------
 
@@ -603,7 +613,7 @@ class Ledger:
     def prune(self, days: int, *, keeps_deletes: bool = True) -> None:
         """Drop settled operations of long ago.
 
-        Accepted deletes stay, see `deleted`; but not with keys that are personal data, which the
+        Accepted deletes stay, see `read`; but not with keys that are personal data, which the
         ledger would know for ever of people who left.
         """
         before = self._clock.now() - timedelta(days=days)
@@ -709,12 +719,6 @@ class Ledger:
                         acknowledgements.c.destination_key.in_(block),
                     )
                 )
-
-    # ---- reading in bulk -----------------------------------------------------------------------
-
-    def _table(self, query: sa.Select[Any]) -> pa.Table:
-        schema = pa.schema([(column.name, pa.string()) for column in query.selected_columns])
-        return self._control.read_tables({"rows": query}, {"rows": schema})["rows"]
 
 
 def _insert(connection: sa.Connection) -> Any:

@@ -46,20 +46,12 @@ _PART = 100_000
 class Acknowledged(Protocol):
     """What the planner asks of the ledger."""
 
-    def acknowledged(self) -> pa.Table:
-        """destination_key, row_digest, op_id and is_created ('1' or '0') of each accepted row."""
+    def read(self, *names: str) -> dict[str, pa.Table]:
+        """`acknowledged`, `deleted` and `subjects`, as `Ledger.read` gives them."""
         ...
 
     def column_digests(self, keys: Iterable[str]) -> pa.Table:
         """destination_key and column_digests of some acknowledged rows."""
-        ...
-
-    def subjects(self) -> pa.Table:
-        """destination_key and subjects (keyed hashes with spaces between) of accepted rows."""
-        ...
-
-    def deleted(self) -> pa.Table:
-        """destination_key and op_id of rows whose latest operation took them away."""
         ...
 
     def set_aside(self, give_up_after: int) -> pa.Table:
@@ -189,13 +181,17 @@ def make_plan(
     """
     _check_tags(spec)
     load_desired(connection, spec, home_key)
-    load(connection, "_sync_acknowledged", ledger.acknowledged())
-    load(connection, "_sync_deleted", ledger.deleted())
+    if spec.privacy is None:
+        refused = None
+    subjects = () if refused is None else ("subjects",)
+    for name, table in ledger.read("acknowledged", "deleted", *subjects).items():
+        load(connection, f"_sync_{name}", table)
     load(connection, "_sync_aside", ledger.set_aside(give_up_after))
     _find_changed(connection, spec, may_leave=may_leave)
     _find_columns(connection, spec, ledger, home_key)
     _name_operations(connection, spec, home_key, epoch)
-    _take_away_refused(connection, spec, ledger, home_key, epoch, refused)
+    if refused is not None:
+        _take_away_refused(connection, spec, home_key, epoch, refused)
     connection.execute(
         """
         create or replace temp table _sync_plan as
@@ -399,17 +395,13 @@ def _name_operations(
 def _take_away_refused(
     connection: duckdb.DuckDBPyConnection,
     spec: SyncSpec,
-    ledger: Acknowledged,
     home_key: bytes,
     epoch: str,
-    refused: str | None,
+    refused: str,
 ) -> None:
     """Put the rows of people who withdrew or were erased in the lane that is never held."""
-    if refused is None or spec.privacy is None:
-        return
-    load(connection, "_sync_subjects", ledger.subjects())
     concerned = _concerned(spec, home_key, refused)
-    leaving = literal("delete" if spec.on_leave == "nothing" else spec.on_leave)
+    leaving = literal(spec.on_withdrawal)
     if spec.mode == "mirror":
         # A row that somebody else made is not ours to delete: it loses what we wrote to it.
         leaving = f"if(is_created = '1', {leaving}, 'clear')"

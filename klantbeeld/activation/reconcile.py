@@ -164,7 +164,8 @@ class Reconciliation:
         """Read the destination and compare; leaves what was found in `_sync_found`."""
         connection = self._connection
         planning.load_desired(connection, self._spec, self._home_key)
-        planning.load(connection, "_sync_acknowledged", self._ledger.acknowledged())
+        known = self._ledger.read("acknowledged")["acknowledged"]
+        planning.load(connection, "_sync_acknowledged", known)
         self._load_keys()
         self._load_targets()
         connection.execute(
@@ -565,9 +566,15 @@ class LearntLedger:
         self._connection = connection
         self._ledger = ledger
 
-    def acknowledged(self) -> pa.Table:
+    def read(self, *names: str) -> dict[str, pa.Table]:
         """See `planning.Acknowledged`."""
-        planning.load(self._connection, "_sync_kept", self._ledger.acknowledged())
+        tables = self._ledger.read(*names)
+        if "acknowledged" in tables:
+            tables["acknowledged"] = self._put_right(tables["acknowledged"])
+        return tables
+
+    def _put_right(self, acknowledged: pa.Table) -> pa.Table:
+        planning.load(self._connection, "_sync_kept", acknowledged)
         return self._connection.execute(
             """
             select destination_key, row_digest, op_id, is_created from _sync_kept
@@ -589,14 +596,6 @@ class LearntLedger:
             select destination_key, column_digests from _sync_learnt
             """
         ).to_arrow_table()
-
-    def subjects(self) -> pa.Table:
-        """See `planning.Acknowledged`."""
-        return self._ledger.subjects()
-
-    def deleted(self) -> pa.Table:
-        """See `planning.Acknowledged`."""
-        return self._ledger.deleted()
 
     def set_aside(self, give_up_after: int) -> pa.Table:
         """See `planning.Acknowledged`."""

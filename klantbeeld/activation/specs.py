@@ -165,6 +165,11 @@ class SyncSpec:
         return tuple(c for c in self.value_columns.values() if self.rule(c).owner == "ours")
 
     @property
+    def on_withdrawal(self) -> OnLeave:
+        """What happens to a row whose person withdrew or was erased; in no case nothing."""
+        return "delete" if self.on_leave == "nothing" else self.on_leave
+
+    @property
     def reads_first(self) -> bool:
         """Whether what is there has to be known before a row is written."""
         return len(self.owned_columns) < len(self.value_columns)

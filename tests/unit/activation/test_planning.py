@@ -50,25 +50,24 @@ class Remembered:
         self.aside: list[tuple[str, ...]] = []
         self.about: dict[str, str] = {}
 
-    def acknowledged(self) -> pa.Table:
-        return _table(
-            ("destination_key", "row_digest", "op_id", "is_created"),
-            [
-                (key, digest, op_id, "1" if key in self.created else "0")
-                for key, (digest, op_id, _) in self.rows.items()
-            ],
-        )
+    def read(self, *names: str) -> dict[str, pa.Table]:
+        acknowledged = [
+            (key, digest, op_id, "1" if key in self.created else "0")
+            for key, (digest, op_id, _) in self.rows.items()
+        ]
+        tables = {
+            "acknowledged": _table(
+                ("destination_key", "row_digest", "op_id", "is_created"), acknowledged
+            ),
+            "deleted": _table(("destination_key", "op_id"), list(self.gone.items())),
+            "subjects": _table(("destination_key", "subjects"), list(self.about.items())),
+        }
+        return {name: tables[name] for name in names}
 
     def column_digests(self, keys: Iterable[str]) -> pa.Table:
         return _table(
             ("destination_key", "column_digests"), [(key, self.rows[key][2]) for key in keys]
         )
-
-    def deleted(self) -> pa.Table:
-        return _table(("destination_key", "op_id"), list(self.gone.items()))
-
-    def subjects(self) -> pa.Table:
-        return _table(("destination_key", "subjects"), list(self.about.items()))
 
     def set_aside(self, give_up_after: int) -> pa.Table:
         return _table(("destination_key", "op_id", "fate"), self.aside)
