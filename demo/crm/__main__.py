@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from demo.crm import store
+from demo.crm import privileges, store
 from demo.crm.access import Limits
 from demo.crm.app import CrmOptions, make_app
 from klantbeeld.errors import KlantbeeldError
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
                 window_seconds=options.limit_window,
                 concurrent=options.limit_concurrent,
             ),
+            withheld=tuple(options.withhold),
         )
     )
     # No access log: addresses with a $filter hold personal data.
@@ -66,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-requests", type=int, default=6000, help="requests per window")
     parser.add_argument("--limit-window", type=float, default=300.0, help="window in seconds")
     parser.add_argument("--limit-concurrent", type=int, default=52, help="requests at once")
+    parser.add_argument(
+        "--withhold",
+        action="append",
+        default=[],
+        choices=privileges.names(),
+        metavar="PRIVILEGE",
+        help="a privilege that the client lacks, such as prvDeletecontact; may be repeated",
+    )
     return parser
 
 

@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from demo.crm.access import Limits, ServiceProtection, Tokens
 from demo.crm.errors import CrmError
 from demo.crm.pages import Pages
+from demo.crm.privileges import Privileges
 from demo.crm.store import Store
 from demo.crm.web_api import ApiRequest, WebApi, error_response
 
@@ -41,6 +42,7 @@ class CrmOptions:
         token_seconds: Lifetime of a token.
         delta_seconds: Lifetime of a delta link.
         limits: Service protection.
+        withheld: Names of privileges that the client lacks, such as `prvDeletecontact`.
     """
 
     database: Path
@@ -50,12 +52,14 @@ class CrmOptions:
     token_seconds: float = 3599.0
     delta_seconds: float = 7 * 86_400.0
     limits: Limits = field(default_factory=Limits)
+    withheld: tuple[str, ...] = ()
 
 
 def make_app(options: CrmOptions) -> Starlette:
     """The application that serves one CRM file."""
     rows = Store(options.database, _clock(options.clock_file))
-    api = WebApi(rows, timedelta(seconds=options.delta_seconds))
+    lifetime = timedelta(seconds=options.delta_seconds)
+    api = WebApi(rows, lifetime, Privileges(options.withheld))
     tokens = Tokens(options.client_id, options.client_secret, options.token_seconds)
     protection = ServiceProtection(options.limits)
     pages = Pages(rows)

@@ -97,6 +97,15 @@ def version_mismatch() -> CrmError:
     )
 
 
+def no_privilege(name: str, privilege_id: str) -> CrmError:
+    """403: the user's roles do not allow it."""
+    return CrmError(
+        403,
+        "0x80040220",
+        f"Principal user is missing {name} privilege (Id={privilege_id}).",
+    )
+
+
 def delta_expired() -> CrmError:
     """400: a delta link that is older than the CRM remembers."""
     return CrmError(

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 from uuid import NAMESPACE_URL, uuid5
 from xml.sax.saxutils import quoteattr
 
+from demo.crm import privileges
 from demo.crm.errors import bad_query, no_such_resource
 from demo.crm.schema import (
     BY_LOGICAL_NAME,
@@ -196,6 +197,7 @@ def _table(entity: Entity) -> Json:
         "IsCustomEntity": entity.logical_name.startswith("cdp_"),
         "DisplayName": _label(entity.label),
         "DisplayCollectionName": _label(entity.labels),
+        "Privileges": privileges.of_table(entity),
         "MetadataId": _metadata_id(entity.logical_name),
     }
 

@@ -43,6 +43,7 @@ from demo.crm.odata import (
     parse_row_path,
 )
 from demo.crm.payload import Payload, read_payload
+from demo.crm.privileges import Privileges
 from demo.crm.projection import row_json
 from demo.crm.schema import BY_LOGICAL_NAME, BY_SET_NAME, Entity
 
@@ -50,6 +51,9 @@ _JSON = "application/json; odata.metadata=minimal"
 _SERVICE_ROOT = re.compile(r"^/api/data/v9\.[0-2]/")
 _TOTAL_COUNT = re.compile(r"RetrieveTotalRecordCount\(EntityNames=\[([\w',\s]*)\]\)")
 _REFERENCE = re.compile(r"^\$([^/]+)")
+_USER_PRIVILEGES = re.compile(
+    r"systemusers\(([0-9a-f-]{36})\)/Microsoft\.Dynamics\.CRM\.RetrieveUserPrivileges(?:\(\))?"
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class WebApi:
     Args:
         rows: The store.
         delta_lifetime: How long a delta link is good.
+        privileges: What the client may do.
         now: Wall-clock time, for the age of delta links.
     """
 
@@ -96,10 +101,12 @@ class WebApi:
         self,
         rows: store.Store,
         delta_lifetime: timedelta,
+        privileges: Privileges,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = rows
         self._delta_lifetime = delta_lifetime
+        self._privileges = privileges
         self._now = now
 
     def handle(self, request: ApiRequest) -> Response:
@@ -132,19 +139,36 @@ class WebApi:
             return _json_response(200, content)
         if path in ("WhoAmI", "WhoAmI()"):
             return _json_response(200, _who_am_i(connection, request))
+        user = _USER_PRIVILEGES.fullmatch(path)
+        if user:
+            return _json_response(200, self._user_privileges(connection, user[1], request))
         totals = _TOTAL_COUNT.fullmatch(path)
         if totals:
             return _json_response(200, _total_counts(connection, totals[1], request))
         segment, *rest = path.split("/")
         entity = BY_SET_NAME.get(segment)
         if entity is not None:
+            self._privileges.require(entity, "Read")
             if rest == ["$count"]:
                 return self._bare_count(connection, entity, request)
             if rest:
                 raise no_such_resource(rest[0])
             return self._collection(connection, entity, request)
         entity, key = _addressed_row(request)
+        self._privileges.require(entity, "Read")
         return self._row(connection, entity, key, request)
+
+    def _user_privileges(
+        self, connection: sqlite3.Connection, user: str, request: ApiRequest
+    ) -> object:
+        known = _who_am_i(connection, request)
+        if user != known["UserId"]:
+            raise CrmError(404, "0x80040217", f"systemuser With Id = {user} Does Not Exist")
+        name = "Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse"
+        return {
+            "@odata.context": f"{request.root}/$metadata#{name}",
+            "RolePrivileges": self._privileges.held(known["BusinessUnitId"]),
+        }
 
     def _row(
         self, connection: sqlite3.Connection, entity: Entity, key: Key, request: ApiRequest
@@ -392,8 +416,9 @@ class WebApi:
             return self._written(connection, entity, key.column.name, row_id, 201, request)
         if request.headers.get("if-none-match") == "*":
             raise row_exists()
+        self._privileges.require(entity, "Write")
         _check_version(connection, entity, row_id, request)
-        _check_references(connection, entity, row_id, payload.values)
+        self._check_references(connection, entity, row_id, payload.values)
         store.update_row(connection, entity, row_id, payload.values, self._store.now())
         return self._written(connection, entity, key.column.name, row_id, 200, request)
 
@@ -403,14 +428,40 @@ class WebApi:
         for column in entity.lookups:
             if column.is_required and payload.values.get(column.name) is None:
                 raise bad_payload(entity.set_name, f"'{column.name}' is required.")
-        _check_references(connection, entity, row_id, payload.values)
+        self._privileges.require(entity, "Create")
+        self._check_references(connection, entity, row_id, payload.values)
         values = {entity.primary_id: row_id, **payload.values}
         store.insert_row(connection, entity, values, self._store.now())
+
+    def _check_references(
+        self,
+        connection: sqlite3.Connection,
+        entity: Entity,
+        row_id: str,
+        values: Mapping[str, Value],
+    ) -> None:
+        """Lookups point to rows that are there; no other row has the alternate key."""
+        for column in entity.lookups:
+            value = values.get(column.name)
+            if value is None:
+                continue
+            target = BY_LOGICAL_NAME[column.target]
+            self._privileges.require(entity, "Append")
+            self._privileges.require(target, "AppendTo")
+            if store.row_version(connection, target, str(value)) is None:
+                raise no_such_row(target.logical_name, str(value))
+        if entity.alternate_key:
+            value = values.get(entity.alternate_key)
+            if value is not None:
+                holder = store.find_by_key(connection, entity, entity.alternate_key, value)
+                if holder not in (None, row_id):
+                    raise key_exists(entity.alternate_key)
 
     def _delete(
         self, connection: sqlite3.Connection, entity: Entity, key: Key, request: ApiRequest
     ) -> Response:
         row_id = _existing(connection, entity, key)
+        self._privileges.require(entity, "Delete")
         _check_version(connection, entity, row_id, request)
         store.delete_row(connection, entity, row_id, self._store.now())
         return Response(204)
@@ -579,25 +630,6 @@ def _check_version(
         raise version_mismatch()
 
 
-def _check_references(
-    connection: sqlite3.Connection, entity: Entity, row_id: str, values: Mapping[str, Value]
-) -> None:
-    """Lookups point to rows that are there; no other row has the alternate key."""
-    for column in entity.lookups:
-        value = values.get(column.name)
-        if value is None:
-            continue
-        target = BY_LOGICAL_NAME[column.target]
-        if store.row_version(connection, target, str(value)) is None:
-            raise no_such_row(target.logical_name, str(value))
-    if entity.alternate_key:
-        value = values.get(entity.alternate_key)
-        if value is not None:
-            holder = store.find_by_key(connection, entity, entity.alternate_key, value)
-            if holder not in (None, row_id):
-                raise key_exists(entity.alternate_key)
-
-
 # --------------------------------------------------------------------------------------------
 # Queries and answers
 # --------------------------------------------------------------------------------------------
@@ -652,7 +684,7 @@ def _total_counts(connection: sqlite3.Connection, names: str, request: ApiReques
     }
 
 
-def _who_am_i(connection: sqlite3.Connection, request: ApiRequest) -> object:
+def _who_am_i(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, str]:
     organisation = uuid5(NAMESPACE_URL, store.epoch(connection))
     return {
         "@odata.context": f"{request.root}/$metadata#Microsoft.Dynamics.CRM.WhoAmIResponse",

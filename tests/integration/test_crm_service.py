@@ -765,6 +765,18 @@ def test_metadata_names_columns_types_and_labels(crm: Crm) -> None:
     assert totals["EntityRecordCountCollection"]["Values"] == [1]
 
 
+def test_the_user_has_every_privilege_of_every_table(crm: Crm) -> None:
+    user = crm.get("WhoAmI").json()["UserId"]
+    function = "Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+    held = crm.get(f"systemusers({user})/{function}").json()["RolePrivileges"]
+    tables = crm.get("EntityDefinitions?$select=LogicalName,Privileges").json()["value"]
+    there = {one["PrivilegeId"] for table in tables for one in table["Privileges"]}
+    assert {row["PrivilegeId"] for row in held} == there
+    assert len(there) == 4 * 8
+    assert {row["Depth"] for row in held} == {"Global"}
+    assert crm.get(f"systemusers({uuid4()})/{function}").status_code == 404
+
+
 def test_a_person_finds_a_contact_and_sees_its_profile(crm: Crm) -> None:
     contact = crm.new_contact(
         firstname="Wilhelmina", lastname="<b>Zoeker", gendercode=2, donotemail=True

@@ -314,6 +314,41 @@ def test_a_mapping_that_does_not_fit_is_refused_before_the_first_write(
     assert proxy.writes == 0
 
 
+def test_a_user_who_may_not_write_is_told_which_privileges_it_lacks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lacks = ("prvDeletecdp_customerprofile", "prvAppendTocontact")
+    withheld = [word for name in lacks for word in ("--withhold", name)]
+    crm = Crm(tmp_path / "crm", 3).start(*withheld)
+    proxy = Proxy(crm)
+    world = World(tmp_path / "home", proxy.url)
+    try:
+        world.publish(profile_rows(3))
+        mirrored = world.sync()
+        assert (mirrored.status, mirrored.requests > 0, proxy.writes) == ("failed", True, 0)
+        for name in lacks:
+            assert name in str(mirrored.message)
+        # Who deletes nothing needs no right to.
+        world.publish(profile_rows(3), mode="upsert")
+        upserted = world.sync()
+        assert (upserted.status, proxy.writes) == ("failed", 0)
+        assert lacks[1] in str(upserted.message)
+        assert lacks[0] not in str(upserted.message)
+        # Where the CRM does not say, its refusals do, row by row.
+        for status, path in ((404, "RetrieveUserPrivileges"), (403, "WhoAmI")):
+            proxy.refusals = {path: status}
+            report = world.sync()
+            assert (report.status, report.rejected) == ("degraded", 3)
+            assert f"does not say what its user may do ({status})" in caplog.text
+        assert crm.profiles() == {}
+        reasons = {operation.reason for operation in world.operations()}
+        assert reasons == {"403 0x80040220"}
+    finally:
+        world.close()
+        proxy.close()
+        crm.stop()
+
+
 # ---- what goes wrong on the way ------------------------------------------------------------------
 
 

@@ -9,6 +9,9 @@ be new; an update has `If-Match: *`, so that a row which was deleted in the CRM 
 from half its columns. Labels of option sets are encoded to the codes that the CRM's metadata
 lists; lookups are written by `@odata.bind`.
 
+Before anything is written the CRM is asked what its user may do: a privilege that is missing would
+else refuse every row. How far a privilege reaches (its depth) is not judged.
+
 Where the key is a lookup, rows are about rows of another table, such as contacts; of those the CRM
 says which are gone, and which were merged into which (`masterid`).
 """
@@ -41,7 +44,7 @@ from klantbeeld.activation.destinations.answers import ApiSettings, dig, told_re
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.http import ClientCredentials, retry_after_seconds, session
+from klantbeeld.http import ClientCredentials, StatusError, retry_after_seconds, session
 from klantbeeld.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,9 @@ _BIND = "@odata.bind"
 _JSON = "application/json"
 _ROW_EXISTS = b"0x80040237"  # 412 for a violated key of another column has another code
 _OPTIONS = "Microsoft.Dynamics.CRM.PicklistAttributeMetadata"
+_PRIVILEGES = "Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+# Answers to a question about privileges that are no answer: it is not offered, or not allowed.
+_NOT_TOLD = frozenset({403, 404, 501})
 
 # Which SQL types may be written to an attribute, by the attribute's type.
 _ACCEPTED: dict[str, tuple[str, ...]] = {
@@ -158,6 +164,7 @@ class Dataverse:
         """Compare the sync with the CRM's metadata; see `RecordDestination.check`."""
         self._describe()
         require_fit(self._spec, self._problems(types), "the CRM's columns")
+        self._check_privileges()
 
     def _problems(self, types: Mapping[str, str]) -> Iterator[str]:
         for model, column in self._spec.columns.items():
@@ -171,6 +178,61 @@ class Dataverse:
                 yield f"{column} is {attribute.kind}, not an option set"
             if not types[model].startswith(_ACCEPTED.get(attribute.kind, ())):
                 yield f"{column} is {attribute.kind}, {model} is {types[model]}"
+
+    def _check_privileges(self) -> None:
+        """Refuse what the CRM says that its user may not do; go on if it does not say."""
+        try:
+            missing = list(self._missing_privileges())
+        except StatusError as error:
+            if error.status not in _NOT_TOLD:
+                raise
+            logger.warning(
+                "%s: the CRM does not say what its user may do (%d); rows that it may not write"
+                " are refused one by one",
+                self._spec.name,
+                error.status,
+            )
+            return
+        if missing:
+            raise KlantbeeldError(
+                f"{self._spec.name}: the user of {self._spec.destination} lacks"
+                f" {', '.join(missing)}",
+                "Give a security role of the user in the CRM these privileges; nothing was sent.",
+            )
+
+    def _missing_privileges(self) -> Iterator[str]:
+        user = self._answer("WhoAmI", "UserId")
+        rows = self._answer(f"systemusers({user})/{_PRIVILEGES}", "RolePrivileges")
+        held = {str(row["PrivilegeId"]).lower() for row in rows}
+        for table, kinds in self._needed_privileges().items():
+            definition = f"EntityDefinitions(LogicalName='{table}')?$select=LogicalName,Privileges"
+            for privilege in self._answer(definition, "Privileges"):
+                is_held = str(privilege["PrivilegeId"]).lower() in held
+                if privilege["PrivilegeType"] in kinds and not is_held:
+                    yield str(privilege["Name"])
+
+    def _needed_privileges(self) -> dict[str, set[str]]:
+        """What the sync asks of its user: types of privilege by table."""
+        spec = self._spec
+        own = {"Read"}
+        if spec.mode != "update_only":
+            own.add("Create")
+        if spec.mode not in ("create_only", "append"):
+            own.add("Write")
+        leaving = {spec.on_leave} if spec.privacy is None else {spec.on_leave, spec.on_withdrawal}
+        if "clear" in leaving:
+            own.add("Write")
+        if "delete" in leaving:
+            own.add("Delete")
+        table, _ = self._tables[spec.entity]
+        needed = {table: own}
+        # A lookup ties a row to another: it takes a privilege on either side.
+        for column in spec.columns.values():
+            target = self._attributes[column].target
+            if target:
+                own.add("Append")
+                needed.setdefault(self._tables[target][0], set()).add("AppendTo")
+        return needed
 
     def _describe(self) -> None:
         """Read the entity's metadata, once."""
@@ -233,12 +295,24 @@ class Dataverse:
                 body = response.json()
                 page = list(body["value"])
             except (ValueError, KeyError, TypeError):
-                raise KlantbeeldError(
-                    f"{urlsplit(self._base).hostname} did not answer in OData",
-                    "Check base_url: it ends in /api/data/v9.2/.",
-                ) from None
+                raise self._is_no_odata() from None
             yield page
             url = body.get("@odata.nextLink")
+
+    def _answer(self, path: str, name: str) -> Any:
+        """One property of what the CRM answers."""
+        response = self._http.get(self._base + path)
+        response.raise_for_status()
+        try:
+            return response.json()[name]
+        except (ValueError, KeyError, TypeError):
+            raise self._is_no_odata() from None
+
+    def _is_no_odata(self) -> KlantbeeldError:
+        return KlantbeeldError(
+            f"{urlsplit(self._base).hostname} did not answer in OData",
+            "Check base_url: it ends in /api/data/v9.2/.",
+        )
 
     # ---- rows out ------------------------------------------------------------------------------
 
