@@ -104,8 +104,10 @@ def check_fit(spec: SyncSpec, destination: RecordDestination, types: dict[str, s
     """
     if spec.on_leave == "remove" and not getattr(destination, "can_remove", False):
         raise KlantbeeldError(
-            f"{spec.name}: {spec.destination} has no list to remove rows from",
-            "Use on_leave: delete, clear or nothing.",
+            f"{spec.name}: {spec.entity} of {spec.destination} is no list to remove rows from",
+            "Name a list as meta.sync.entity where it has any (klaviyo: lists/<id>; rest: an entity"
+            " with a remove request), or say with on_leave what leaving means: clear empties the"
+            " mapped columns that are ours, delete takes the row away.",
         )
     if spec.mode == "update_only" and not destination.is_readable:
         raise KlantbeeldError(

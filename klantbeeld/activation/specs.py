@@ -170,6 +170,11 @@ class SyncSpec:
         return "delete" if self.on_leave == "nothing" else self.on_leave
 
     @property
+    def deletes_rows(self) -> bool:
+        """Whether rows may have to be deleted there, for whatever reason."""
+        return "delete" in (self.on_leave, self.on_withdrawal if self.privacy else None)
+
+    @property
     def reads_first(self) -> bool:
         """Whether what is there has to be known before a row is written."""
         return len(self.owned_columns) < len(self.value_columns)
@@ -495,7 +500,8 @@ def _audience_sync(name: str, meta: Manifest) -> SyncSpec:
 
         sync: {entity: lists/L1, columns: {email: email, first_name: first_name}}
 
-    Who is no member any more is removed from the list, unless `on_leave` says otherwise.
+    Who is no member any more is removed from the list, unless `on_leave` says otherwise; `nothing`
+    it cannot be, since who withdraws has to leave.
     """
     audience = _audience(name, meta)
     given = _Declaration(name, meta["sync"])
@@ -525,6 +531,12 @@ def _audience_sync(name: str, meta: Manifest) -> SyncSpec:
             "privacy": {"contact_points": shown, "purpose": audience.purpose},
         },
     )
+    if spec.on_leave == "nothing":
+        raise given.refuse(
+            "on_leave",
+            "is nothing, and who withdraws has to leave",
+            "Use remove where the destination has lists, or else clear or delete.",
+        )
     named = f"audience_{audience.name}"
     return replace(spec, name=named, is_key_personal=True, is_audience=True)
 

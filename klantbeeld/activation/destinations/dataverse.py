@@ -217,12 +217,9 @@ class Dataverse:
         own = {"Read"}
         if spec.mode != "update_only":
             own.add("Create")
-        if spec.mode not in ("create_only", "append"):
+        if spec.mode not in ("create_only", "append"):  # which clear nothing either
             own.add("Write")
-        leaving = {spec.on_leave} if spec.privacy is None else {spec.on_leave, spec.on_withdrawal}
-        if "clear" in leaving:
-            own.add("Write")
-        if "delete" in leaving:
+        if spec.deletes_rows:
             own.add("Delete")
         table, _ = self._tables[spec.entity]
         needed = {table: own}

@@ -121,8 +121,8 @@ class HubSpot:
         key = self._properties.get(self._spec.key_column)
         if key is not None and not (key.is_unique or self._has_own_id):
             yield f"{self._spec.key_column} is no property with unique values"
-        if self._has_own_id and self._spec.on_leave == "delete":
-            yield f"rows with key {_OWN_ID} are not ours to delete (set on_leave: nothing)"
+        if self._has_own_id and self._spec.deletes_rows:
+            yield f"rows with key {_OWN_ID} are not ours to delete (set on_leave: clear)"
         for model, column in self._spec.columns.items():
             found = self._properties.get(column)
             if found is None:

@@ -118,8 +118,8 @@ class Klaviyo:
         keys = _KEYS if self._list is None else _LIST_KEYS
         if self._spec.key_column not in keys:
             yield f"the key {self._spec.key_column} is none of {', '.join(keys)}"
-        if self._spec.on_leave == "delete":
-            yield "profiles are not deleted by a sync (set on_leave: nothing)"
+        if self._spec.on_leave == "delete" or (self._spec.deletes_rows and self._list is None):
+            yield "profiles are not deleted by a sync (set on_leave: clear, or remove of a list)"
         known = {*_KEYS, *_TEXTS, *(_PLACE + name for name in _LOCATION)}
         for model, column in self._spec.columns.items():
             if column.startswith(_OWN) and len(column) > len(_OWN):

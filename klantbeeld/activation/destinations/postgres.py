@@ -204,8 +204,8 @@ class Postgres:
         ).fetchone()
         if row is not None and not row["may_read"]:
             yield f"{self._own.user} may not read it"
-        if row is not None and self._spec.on_leave == "delete" and not row["may_delete"]:
-            yield f"{self._own.user} may not delete from it (grant it, or set on_leave: nothing)"
+        if row is not None and self._spec.deletes_rows and not row["may_delete"]:
+            yield f"{self._own.user} may not delete from it (grant it, or set on_leave: clear)"
 
     def _describe(self) -> None:
         """Read the table's columns, once."""

@@ -294,10 +294,11 @@ class Rest:
                 f"{self._spec.name} changes rows, and {self._spec.entity} has no update request",
                 "Describe one in the settings, or set meta.sync.mode: append or create_only.",
             )
-        if self._spec.on_leave == "delete" and self._entity.delete is None:
+        if self._spec.deletes_rows and self._entity.delete is None:
             raise KlantbeeldError(
                 f"{self._spec.name} deletes rows, and {self._spec.entity} has no delete request",
-                "Describe one in the settings, or set meta.sync.on_leave: nothing.",
+                "Describe one in the settings, or set meta.sync.on_leave: clear; nothing will do"
+                " without a privacy rule.",
             )
 
     def encode(self, key: str, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:

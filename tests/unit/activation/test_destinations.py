@@ -25,7 +25,8 @@ from klantbeeld.activation.destinations import (
     open_records,
 )
 from klantbeeld.activation.destinations.answers import comparable_text, plain
-from klantbeeld.activation.specs import AudienceSpec, SyncSpec
+from klantbeeld.activation.preflight import check_fit
+from klantbeeld.activation.specs import AudienceSpec, OnLeave, PrivacyRule, SyncSpec
 from klantbeeld.doctor import _destinations
 from klantbeeld.errors import KlantbeeldError, SettingsError
 from klantbeeld.settings import DestinationSettings, Settings, load_settings
@@ -114,6 +115,29 @@ def test_every_kind_has_all_that_the_engine_asks_for(tmp_path: Path, kind: str) 
             for owner in (type(made), RecordDestination)
         )
         assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("kind", "entity", "key", "on_leave", "problem"),
+    [
+        ("hubspot", "contacts", "email", "remove", "contacts of x is no list to remove rows from"),
+        ("klaviyo", "profiles", "email", "remove", "profiles of x is no list to remove rows from"),
+        ("postgres", "rows", "email", "remove", "rows of x is no list to remove rows from"),
+        # Nobody leaves but who withdraws, and has to be deleted then.
+        ("klaviyo", "profiles", "email", "nothing", "profiles are not deleted by a sync"),
+        ("rest", "rows", "email", "nothing", "rows has no delete request"),
+    ],
+)
+def test_rows_that_cannot_leave_are_told_before_the_first_request(
+    tmp_path: Path, kind: str, entity: str, key: str, on_leave: OnLeave, problem: str
+) -> None:
+    privacy = PrivacyRule({key: "email"}, "commercial")
+    spec = SyncSpec(
+        "audience_a", "a", "x", entity, key, {key: key}, on_leave=on_leave, privacy=privacy
+    )
+    settings = home(tmp_path, kind=kind, environment="demo", **SECTIONS[kind])
+    with pytest.raises(KlantbeeldError, match=problem):
+        check_fit(spec, open_records(settings, spec), {key: "VARCHAR"})
 
 
 @pytest.mark.parametrize("bound", [{}, {"environment": "production"}])

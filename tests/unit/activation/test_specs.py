@@ -142,6 +142,7 @@ def test_an_audience_can_be_a_sync_of_its_members() -> None:
         ({}, {"destination": "crm"}, "destination is said by the audience itself"),
         ({}, {"privacy": {"record": "crm:contact"}}, "privacy is said by the audience itself"),
         ({}, {"columns": ["email"]}, "columns must be a mapping"),
+        ({}, {"on_leave": "nothing"}, "on_leave is nothing, and who withdraws has to leave"),
         ({}, {"entity": ""}, "lacks entity"),
     ],
 )
