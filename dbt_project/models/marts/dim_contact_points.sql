@@ -113,6 +113,20 @@ points as (
 
 ),
 
+-- Nobody's no: a message came back, and nobody said yes again since.
+undeliverable_points as (
+
+    select
+        channel,
+        contact_point_std
+    from consents
+    group by channel, contact_point_std
+    having
+        max(effective_at) filter (where status = 'undeliverable')
+        >= coalesce(max(effective_at) filter (where status = 'granted'), '-infinity')
+
+),
+
 -- The latest event counts, whichever record it came from. Two events of one moment are both kept here, so that
 -- a no among them can win.
 events_ranked as (
@@ -136,6 +150,7 @@ events_ranked as (
         ) as rank_of_profile
     from consents
     left join profile_records on consents.record_id = profile_records.record_id
+    where consents.status <> 'undeliverable'
 
 ),
 
@@ -200,7 +215,8 @@ own_denials_by_purpose as (
 with_states as (
 
     select
-        points.*
+        points.*,
+        undeliverable_points.channel is null as is_deliverable
         {%- for purpose in consent_purposes() %},
         case
             when own_denials_by_purpose.is_{{ purpose }}_denied then 'denied'
@@ -218,6 +234,10 @@ with_states as (
             points.profile_id = own_denials_by_purpose.profile_id
             and points.channel = own_denials_by_purpose.channel
             and points.value_std = own_denials_by_purpose.contact_point_std
+    left join undeliverable_points
+        on
+            points.channel = undeliverable_points.channel
+            and points.value_std = undeliverable_points.contact_point_std
 
 ),
 
@@ -231,10 +251,11 @@ evaluated as (
         value,
         value_std,
         is_primary,
+        is_deliverable,
         {%- for purpose in consent_purposes() %}
 
         ---- may it be used for a {{ purpose }} message, and why
-        case {{ purpose }}_consent
+        is_deliverable and case {{ purpose }}_consent
             when 'granted' then true
             when 'unknown' then {{ allowed_by_default(purpose) }}
             else false

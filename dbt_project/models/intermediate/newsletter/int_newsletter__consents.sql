@@ -58,13 +58,13 @@ statements as (
     from subscribers
     where status = 'unsubscribed'
     union all
-    -- an address that bounces can be sent nothing, whatever for
+    -- an address that bounces can be sent nothing, whatever for; nobody said no
     select
         {{ record_id('newsletter', 'event', 'events.event_id') }} || ':' || purposes.purpose as statement_id,
         events.record_id,
         events.email,
         purposes.purpose,
-        'denied' as status,
+        'undeliverable' as status,
         events.occurred_at as effective_at,
         events.loaded_at
     from events
@@ -76,7 +76,7 @@ statements as (
         subscribers.record_id,
         subscribers.email,
         purposes.purpose,
-        'denied' as status,
+        'undeliverable' as status,
         subscribers.updated_at as effective_at,
         subscribers.loaded_at
     from subscribers
