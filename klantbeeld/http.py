@@ -17,7 +17,9 @@ The rules, in the order in which a request meets them:
 * TLS certificates are verified, against `tls_ca_file` if that is set, and no argument switches
   that off;
 * requests are spread to keep below `requests_per_second`, if the system has such a limit;
-* connecting, each read and the whole answer have time limits, and an answer has a largest size;
+* connecting, each read and the whole answer (its head too) have time limits, and an answer has a
+  largest size;
+* what cannot stand in a header (a credential with a line break) is refused before anything is sent;
 * requests that may be repeated are repeated after 429, 5xx and transport failures, with exponential
   back-off and jitter or as long as ``Retry-After`` asks; others only when the server said it did
   not take them (429) or was never reached;
@@ -26,14 +28,18 @@ The rules, in the order in which a request meets them:
 
 from __future__ import annotations
 
+import http.client
+import io
 import ipaddress
 import logging
 import random
+import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -47,6 +53,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.exceptions import SSLError as Urllib3SslError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from klantbeeld.errors import KlantbeeldError
@@ -60,6 +67,8 @@ REPEATABLE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = "klantbeeld"
+# What may stand in a header: Latin-1 without control characters, no space at either end.
+_HEADER_VALUE = re.compile(r"(?:[!-~\xa0-\xff](?:[\t -~\xa0-\xff]*[!-~\xa0-\xff])?)?")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -95,6 +104,10 @@ class TransportError(HttpError, requests.ConnectionError):
 
 class AddressRefused(HttpError):
     """The address, scheme or origin is not one that may be spoken to."""
+
+
+class RequestRefused(HttpError):
+    """A request that cannot be made of its values; nothing was sent."""
 
 
 class RedirectRefused(HttpError):
@@ -383,6 +396,31 @@ class GuardedSession(requests.Session):
         self._sleep = sleep
         self._rng = rng
 
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare a request; what is wrong with it is told without any of its values.
+
+        Raises:
+            AuthenticationFailed: A credential cannot be sent as a header.
+            AddressRefused: The address is none.
+            RequestRefused: A header or the body cannot be sent.
+        """
+        host = urlsplit(request.url or "").hostname or "?"
+        _check_headers(host, self.headers, AuthenticationFailed)
+        _check_headers(host, request.headers or {}, RequestRefused)
+        try:
+            return super().prepare_request(request)
+        except requests.exceptions.InvalidJSONError:
+            raise RequestRefused(f"The body of a request to {host} is no JSON.") from None
+        except UnicodeEncodeError:
+            raise AuthenticationFailed(
+                f"The user name or password for {host} holds characters that cannot be sent.",
+                hint="Check the credentials of this system in the secrets file.",
+            ) from None
+        except (requests.RequestException, ValueError):
+            raise AddressRefused(
+                "An address of this system is not a valid one.", hint="Check its base_url."
+            ) from None
+
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a prepared request, again if the rules allow it.
 
@@ -451,7 +489,9 @@ class GuardedSession(requests.Session):
         if self._token_provider is None:
             return None
         token = self._token_provider.token()
-        request.headers["Authorization"] = f"Bearer {token}"
+        authorization = {"Authorization": f"Bearer {token}"}
+        _check_headers(_host(request), authorization, AuthenticationFailed)
+        request.headers.update(authorization)
         return token
 
     def _send_once(
@@ -464,6 +504,7 @@ class GuardedSession(requests.Session):
             self._pace.take_turn()
         self.traffic.requests += 1
         deadline = time.monotonic() + self._total_timeout
+        _DEADLINE.set(deadline)
         try:
             response = super().send(request, **kwargs)
             # Hooks (dlt's, for one) have run by now; the class is changed for what comes after.
@@ -551,7 +592,7 @@ def retry_after_seconds(
 def _http_date(value: str) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
@@ -572,12 +613,30 @@ def _host(request: requests.PreparedRequest) -> str:
     return urlsplit(request.url or "").hostname or "?"
 
 
+def _check_headers(
+    host: str, headers: Mapping[str, str | bytes | None], refused: type[HttpError]
+) -> None:
+    for name, value in headers.items():
+        if isinstance(value, str) and not _HEADER_VALUE.fullmatch(value):
+            raise refused(
+                f"The header {name} of requests to {host} holds characters that cannot be sent.",
+                hint="Check the setting that it is made of: a line break at its end, perhaps.",
+            )
+
+
 def _transport_error(host: str, error: Exception) -> TransportError:
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return TransportError(
             f"The certificate of {host} could not be verified.",
             hint="Nothing was sent. Check the address, or install the authority's certificate.",
+            was_sent=False,
+        )
+    if any(isinstance(cause, _HandshakeFailed) for cause in causes):
+        return TransportError(
+            f"No encrypted connection to {host} could be made.",
+            hint="Nothing was sent. Does it speak TLS 1.2 or later at this port? Is tls_ca_file,"
+            " if it is set, a file of certificates?",
             was_sent=False,
         )
     if any(isinstance(cause, NewConnectionError | ConnectTimeoutError) for cause in causes):
@@ -702,8 +761,42 @@ def _private_refused(host: str) -> AddressRefused:
     )
 
 
+class _HandshakeFailed(NewConnectionError):
+    """The address was reached, and TLS could not be agreed upon."""
+
+
+# When the answer to the request that this thread is at must be complete, in `time.monotonic`.
+_DEADLINE: ContextVar[float] = ContextVar("_DEADLINE", default=float("inf"))
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What arrives at a socket, until `_DEADLINE`: no byte-wise head of an answer passes it."""
+
+    def __init__(self, arriving: io.RawIOBase) -> None:
+        self._arriving = arriving
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if time.monotonic() > _DEADLINE.get():
+            raise TimeoutError("the answer took too long")
+        return self._arriving.readinto(buffer)
+
+    def close(self) -> None:
+        self._arriving.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach()))
+
+
 class _PlainConnection(HTTPConnection):
     allow_private = False
+    response_class = _Answer
 
     def _new_conn(self) -> socket.socket:
         return _open_checked(self, allow_private=self.allow_private, encrypted=False)
@@ -715,9 +808,19 @@ class _PlainConnectionPrivate(_PlainConnection):
 
 class _TlsConnection(HTTPSConnection):
     allow_private = False
+    response_class = _Answer
 
     def _new_conn(self) -> socket.socket:
         return _open_checked(self, allow_private=self.allow_private, encrypted=True)
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except ssl.SSLCertVerificationError:
+            raise
+        except (OSError, Urllib3SslError) as error:
+            # A broken connection says the same, but by now nothing of a request has left.
+            raise _HandshakeFailed(self, str(error)) from None
 
 
 class _TlsConnectionPrivate(_TlsConnection):

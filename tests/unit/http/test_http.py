@@ -29,6 +29,7 @@ from klantbeeld.http import (
     GuardedSession,
     HttpError,
     RedirectRefused,
+    RequestRefused,
     ResponseTooLarge,
     RetryPolicy,
     StaticToken,
@@ -147,6 +148,19 @@ def trickle(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         time.sleep(0.05)
 
 
+def trickling_head(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(20):
+        handler.wfile.write(b"X")
+        time.sleep(0.05)
+
+
+def never_at_the_answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    for _ in range(20):
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
@@ -252,6 +266,8 @@ def test_a_date_in_retry_after_is_compared_with_the_servers_own_clock() -> None:
     assert retry_after_seconds({"Retry-After": later, "Date": format_datetime(date)}) == 90.0
     assert retry_after_seconds({"Retry-After": later}, now=lambda: date) == 90.0
     assert retry_after_seconds({"Retry-After": "soon"}) is None
+    endless = f"{later.removesuffix('GMT')}+{'9' * 17}"
+    assert retry_after_seconds({"Retry-After": endless}) is None
     assert retry_after_seconds({"Retry-After": "-3"}) is None
     assert retry_after_seconds({}) is None
     assert retry_after_seconds({"Retry-After": format_datetime(date)}) == 0.0
@@ -355,11 +371,15 @@ def test_a_system_that_hangs_costs_no_time_out_per_attempt(
     assert http.traffic.requests == 2, "0.1 s of silence are borne, 0.2 s are not"
 
 
-def test_a_trickling_server_times_out(settings: Settings, server: Server) -> None:
-    server.answers = [trickle]
+@pytest.mark.parametrize("slow", [trickle, trickling_head, never_at_the_answer])
+def test_a_trickling_server_times_out(settings: Settings, server: Server, slow: Answer) -> None:
+    server.answers = [slow]
     http = session(settings, base_url=server.url, total_timeout=0.2, retry=RetryPolicy(attempts=1))
-    with pytest.raises(TransportError):
+    started = time.monotonic()
+    with pytest.raises(TransportError) as raised:
         http.get(server.url)
+    assert raised.value.was_sent
+    assert time.monotonic() - started < 0.8
 
 
 def test_an_answer_has_a_largest_size_also_when_compressed(
@@ -461,6 +481,43 @@ def test_a_certificate_of_nobody_we_know_is_refused_until_its_authority_is_set(
         session(known, retry=once).post(url.replace("localhost", "127.0.0.1"))
     with pytest.raises(SettingsError, match="tls_ca_file"):
         load_settings(home=tmp_path, tls_ca_file=tmp_path / "absent.pem")
+
+
+def test_a_handshake_that_fails_is_known_to_have_sent_nothing(
+    tmp_path: Path, settings: Settings, server: Server
+) -> None:
+    plain = server.url.replace("http://", "https://")
+    with pytest.raises(TransportError, match="No encrypted connection") as raised:
+        session(settings, retry=RetryPolicy(attempts=1)).post(plain)
+    assert not raised.value.was_sent
+    no_certificate = tmp_path / "no.pem"
+    no_certificate.write_text("not one")
+    broken = load_settings(home=tmp_path, allow_private_addresses=True, tls_ca_file=no_certificate)
+    url = server.with_tls(*self_signed(tmp_path))
+    with pytest.raises(TransportError, match="No encrypted connection") as raised:
+        session(broken, retry=RetryPolicy(attempts=1)).post(url)
+    assert not raised.value.was_sent
+
+
+@pytest.mark.parametrize("end", ["\n", "€", "\x00"])
+def test_a_secret_that_cannot_stand_in_a_header_is_not_shown(
+    settings: Settings, server: Server, end: str
+) -> None:
+    server.answers = [answer(200, b"{}")]
+    by_token = session(
+        settings, base_url=server.url, token_provider=StaticToken("zeer-geheim" + end)
+    )
+    by_header = session(settings, base_url=server.url, headers={"X-Key": "zeer-geheim" + end})
+    for http in (by_token, by_header):
+        with pytest.raises(AuthenticationFailed, match="cannot be sent") as raised:
+            http.get(server.url)
+        assert "geheim" not in str(raised.value)
+    with pytest.raises(RequestRefused) as refused:
+        session(settings, base_url=server.url).get(server.url, headers={"X-Id": "lotte" + end})
+    assert "lotte" not in str(refused.value)
+    with pytest.raises(AddressRefused):
+        session(settings).get("https://voor beeld.example/")
+    assert server.seen == []
 
 
 def test_no_log_line_tells_a_secret_a_path_or_a_query(
