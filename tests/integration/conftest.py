@@ -1,4 +1,4 @@
-"""What integration tests share: a home that sends to the demo's CRM."""
+"""What integration tests share: a home that sends to the demo's CRM, and one that was run once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.activation import Crm, Proxy, World
+from tests.fixtures.living_home import CalmHome, calm_home
 
 CONTACTS = 60
 
@@ -38,6 +39,13 @@ def world(tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iter
     made = World(tmp_path / "home", proxy.url)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalmHome]:
+    """A home that was run once, undisturbed. Tests leave it as it is."""
+    with calm_home(tmp_path_factory.mktemp("calm")) as made:
+        yield made
 
 
 @pytest.fixture

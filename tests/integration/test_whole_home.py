@@ -18,13 +18,13 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.living_home import CalmHome, LivingHome, calm_home
+from tests.fixtures.living_home import CalmHome, LivingHome
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -53,13 +53,6 @@ _WHERE_IT_BELONGS = ("build", "versions", "landing")
 # A number that nobody has, and that a rule of ours names.
 _JUNK = {"0612345678"}
 _WORD = re.compile(r"\w+")
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalmHome]:
-    """A home that was run once, undisturbed. Tests leave it as it is."""
-    with calm_home(tmp_path_factory.mktemp("calm")) as made:
-        yield made
 
 
 def assert_nothing_is_left(home: LivingHome) -> None:
