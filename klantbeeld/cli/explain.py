@@ -101,7 +101,7 @@ def _write_page(settings: "Settings", place: str, name: str, page: str) -> None:
 
 
 def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
-    from klantbeeld.identity.explain.words import bits, percent, rule_in_words
+    from klantbeeld.identity.explain.words import bits, joined_without_weighing, percent
 
     yield click.style("Together" if answer.is_together else "Apart", bold=True)
     for reason in answer.reasons:
@@ -137,18 +137,13 @@ def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
             f" needed: {bits(answer.publication.threshold)}"
         )
     yield ""
-    yield "Rules that bring them together"
-    for rule in answer.rules:
-        if rule.role != "also":
-            agreeing = f"   not used: {rule.records} records agree on it"
-            yield f"  {rule.rule}{'' if rule.role == 'first' else agreeing}"
-    also = [rule.rule for rule in answer.rules if rule.role == "also"]
-    if also:
-        yield f"  would, too: {', '.join(also)}"
-    if not answer.rules:
-        yield "  none"
-    elif not any(rule.role == "first" for rule in answer.rules) and answer.pair.rule is not None:
-        yield f"  {rule_in_words(answer.pair.rule)}: weighed as both are linked to a third record"
+    if answer.pair.match_weight is None:
+        yield (
+            f"They are joined {joined_without_weighing(answer.pair)}: the weight is not needed,"
+            " nor a rule that brings them together"
+        )
+    else:
+        yield from _rule_lines(answer)
     if answer.path:
         yield ""
         yield "How they came together"
@@ -165,6 +160,23 @@ def _pair_lines(answer: "PairExplanation") -> Iterator[str]:
     yield from _decision_lines(answer.decisions)
     yield ""
     yield _about(answer)
+
+
+def _rule_lines(answer: "PairExplanation") -> Iterator[str]:
+    from klantbeeld.identity.explain.words import rule_in_words
+
+    yield "Rules that bring them together"
+    for rule in answer.rules:
+        if rule.role != "also":
+            agreeing = f"   not used: {rule.records} records agree on it"
+            yield f"  {rule.rule}{'' if rule.role == 'first' else agreeing}"
+    also = [rule.rule for rule in answer.rules if rule.role == "also"]
+    if also:
+        yield f"  would, too: {', '.join(also)}"
+    if not answer.rules:
+        yield "  none"
+    elif not any(rule.role == "first" for rule in answer.rules) and answer.pair.rule is not None:
+        yield f"  {rule_in_words(answer.pair.rule)}: weighed as both are linked to a third record"
 
 
 def _profile_lines(answer: "ProfileExplanation") -> Iterator[str]:

@@ -16,6 +16,8 @@ from klantbeeld.identity.explain.answers import RecordFacts, WeighedPair
 from klantbeeld.identity.explain.words import edge_weight, joined_without_weighing
 
 Points = NDArray[np.float64]
+# Left, top, right, bottom.
+Box = tuple[float, float, float, float]
 
 # More than this is no picture any more; those that matter most are drawn.
 MOST_NODES: Final = 40
@@ -36,6 +38,8 @@ _SPACING: Final = 145.0
 # Distances aimed at, in steps of `_SPACING`. The pairs that hold a profile together are the
 # shortest, so that it looks like the tree it was built as.
 _STRONGEST, _FELLOWS, _REFUSED, _OTHERS = 1.0, 1.9, 2.4, 2.9
+# Where on its line a weight may stand, the best first.
+_PLACES_ON_LINE: Final = (0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65, 0.3, 0.7)
 # Labels are wider than they are high.
 _STRETCH: Final = 1.4
 
@@ -92,6 +96,11 @@ def draw_graph(
     for record in drawn:
         x, y = points[place[record.record_id]]
         parts.append(_node(record, labels[record.record_id], x, y, colours[record.source]))
+    taken = [box for record in drawn for box in _boxes(record, *points[place[record.record_id]])]
+    for pair in sorted(known, key=edge_weight, reverse=True):
+        if id(pair) in strongest or _is_refused(pair):
+            ends = points[place[pair.record_l]], points[place[pair.record_r]]
+            parts.append(_weight(pair, *ends, taken))
     parts.append("</svg>")
     if len(records) > len(drawn):
         parts.append(f"<p class='note'>{len(records) - len(drawn)} more records not drawn.</p>")
@@ -187,13 +196,8 @@ def _edge(
 ) -> str:
     (x1, y1), (x2, y2) = start, end
     weight = edge_weight(pair)
-    text = (
-        joined_without_weighing(pair).removeprefix("by ").removeprefix("a ")
-        if pair.match_weight is None
-        else f"{pair.match_weight:+.1f}"
-    )
     told = ", ".join(pair.because)
-    if pair.decision in ("refused", "held"):
+    if _is_refused(pair):
         kind, width = "refused", 2.5
     elif weight >= threshold:
         kind = "joined" if is_strong else "also"
@@ -202,19 +206,60 @@ def _edge(
         kind, width = "against", 1.4
     else:
         kind, width = "weak", 1.0
-    line = (
-        f'<g class="{kind}"><title>{escape(f"{text} bits: {told}")}</title>'
+    unit = "" if pair.match_weight is None else " bits"
+    return (
+        f'<g class="{kind}"><title>{escape(f"{_text(pair)}{unit}: {told}")}</title>'
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
-        f'stroke-width="{width:.1f}"/>'
+        f'stroke-width="{width:.1f}"/></g>'
     )
-    if is_strong or kind == "refused":
-        x, y = x1 + (x2 - x1) * 0.5, y1 + (y2 - y1) * 0.5
-        half = 4 + 3.6 * len(text)
-        line += (
-            f'<rect x="{x - half:.1f}" y="{y - 9:.1f}" width="{2 * half:.1f}" height="18" rx="9"/>'
-            f'<text x="{x:.1f}" y="{y + 4:.1f}">{escape(text)}</text>'
-        )
-    return line + "</g>"
+
+
+def _weight(pair: WeighedPair, start: Points, end: Points, taken: list[Box]) -> str:
+    """What a pair is worth, on its line, where it hides nothing that is drawn already."""
+    text = _text(pair)
+    half = 4 + 3.6 * len(text)
+    boxes = []
+    for share in _PLACES_ON_LINE:
+        x, y = start + (end - start) * share
+        boxes.append((x - half, y - 9.0, x + half, y + 9.0))
+    left, top, right, bottom = min(
+        boxes, key=lambda box: sum(_overlap(box, other) for other in taken)
+    )
+    taken.append((left, top, right, bottom))
+    return (
+        f'<g class="{"refused" if _is_refused(pair) else "joined"}">'
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{2 * half:.1f}" height="18" rx="9"/>'
+        f'<text x="{(left + right) / 2:.1f}" y="{(top + bottom) / 2 + 4:.1f}">{escape(text)}</text>'
+        "</g>"
+    )
+
+
+def _text(pair: WeighedPair) -> str:
+    if pair.match_weight is None:
+        return joined_without_weighing(pair).removeprefix("by ").removeprefix("a ")
+    return f"{pair.match_weight:+.1f}"
+
+
+def _is_refused(pair: WeighedPair) -> bool:
+    return pair.decision in ("refused", "held")
+
+
+def _boxes(record: RecordFacts, x: float, y: float) -> list[Box]:
+    """What a node takes: its disc, its name and its source."""
+    name = 3.7 * len(_short(record.name))
+    source = 3.1 * len(f"{record.source} {record.entity}".strip())
+    return [
+        (x - 21, y - 21, x + 21, y + 21),
+        (x - name, y + 24, x + name, y + 38),
+        (x - source, y + 38, x + source, y + 51),
+    ]
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """The area that two boxes share."""
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(wide, 0.0) * max(high, 0.0)
 
 
 def _node(record: RecordFacts, label: str, x: float, y: float, colour: str) -> str:

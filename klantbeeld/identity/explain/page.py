@@ -4,6 +4,7 @@ Here: what stands where. Not here: the looks (`identity/static/page.css`), the g
 sentences (`words`).
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -36,6 +37,7 @@ from klantbeeld.identity.explain.words import (
 # A bar of this many bits fills its half of the column.
 _FULL_BAR: Final = 18.0
 _MOST_ROWS: Final = 40
+_COMMAND: Final = re.compile(r"`([^`]+)`")
 # The page fetches and sends nothing, whatever is in it. Splink's chart compiles its expressions.
 _NO_NETWORK: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; "
@@ -74,7 +76,7 @@ def pair_page(answer: PairExplanation, waterfall: str) -> str:
             "good" if answer.is_together else "bad",
             answer.reasons,
             answer.warnings,
-            labels,
+            _names(answer.records, labels),
         ),
         f"<div class='cards'>{''.join(cards)}</div>",
         _comparisons(answer),
@@ -177,7 +179,7 @@ def _page(title: str, kicker: str, sections: Iterable[str], publication: Publica
         " one, −10 a thousand to one against.</p>"
         f"<p>Version {escape(publication.version_id)}, as of {publication.as_of:%Y-%m-%d %H:%M}"
         f" UTC, linkage model {escape(publication.model_version)}; pairs from"
-        f" {publication.join_probability:.0%} on join records.</p>"
+        f" {percent(publication.join_probability)} on join records.</p>"
         "<p>This page holds personal data: keep it to those who need it, and remove it after use."
         "</p></footer></main></body></html>\n"
     )
@@ -188,13 +190,13 @@ def _verdict(
     mood: str,
     reasons: Sequence[str],
     warnings: Sequence[str],
-    labels: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> str:
     told = []
     for reason in reasons:
-        sentence = escape(reason)
-        for record_id in sorted(labels, key=len, reverse=True):
-            sentence = sentence.replace(escape(record_id), _name(record_id, labels))
+        sentence = _COMMAND.sub(r"<code>\1</code>", escape(reason))
+        for record_id in sorted(names, key=len, reverse=True):
+            sentence = sentence.replace(escape(record_id), names[record_id])
         told.append(sentence)
     first = f"<p class='lead'>{told[0]}</p>" if told else ""
     rest = "".join(f"<li>{sentence}</li>" for sentence in told[1:])
@@ -215,6 +217,19 @@ def _labels(records: Sequence[RecordFacts], first: Sequence[str] = ()) -> dict[s
     labels = {name: chr(ord("A") + place) for place, name in enumerate(first)}
     others = (record.record_id for record in records if record.record_id not in labels)
     return labels | {name: str(place) for place, name in enumerate(others, start=1)}
+
+
+def _names(records: Sequence[RecordFacts], labels: Mapping[str, str]) -> dict[str, str]:
+    """What stands for records in a sentence: their label; who is in no card, by name too."""
+    return {
+        record.record_id: _name(record.record_id, labels)
+        + (
+            f" ({escape(record.name)}, {escape(f'{record.source} {record.entity}'.strip())})"
+            if labels[record.record_id].isdigit()
+            else ""
+        )
+        for record in records
+    }
 
 
 def _badge(record: RecordFacts, label: str, colour: str) -> str:
@@ -402,6 +417,9 @@ def _records_table(
 
 
 def _rules(rules: Sequence[RuleFinding], pair: WeighedPair) -> str:
+    if pair.match_weight is None:
+        note = f"{escape(rule_in_words(pair.rule)).capitalize()}, whatever they have in common."
+        return _section("What brings them together", "", note)
     if not rules:
         note = (
             "None: they agree on nothing that brings records together."
@@ -497,7 +515,7 @@ def _framed(page: str) -> str:
     """A page for an attribute, without the controls that make no sense for a single pair."""
     style = (
         "<style>body{margin:0}.vega-bind,.vega-embed summary{display:none}"
-        ".vega-embed{width:100%}</style></head>"
+        ".vega-embed{display:block;width:max-content;margin:auto}</style></head>"
     )
     return escape(page.replace("</head>", style, 1), quote=True)
 

@@ -335,12 +335,22 @@ class PublishedIdentity:
                 profile_id=profiles[str(row["record_id"])],
                 name=str(row["name"] or "(no name)"),
                 values={name: str(row[name]) for name in AS_WRITTEN if row[name]},
-                set_aside=tuple(set_aside.get(str(row["record_id"]), ())),
+                set_aside=(
+                    *(sentence for name, sentence in _UNUSABLE.items() if row[name]),
+                    *set_aside.get(str(row["record_id"]), ()),
+                ),
             )
             for row in written
         }
 
 
+# What a record has that harmonising made nothing of.
+_UNUSABLE: Final = {
+    "is_birth_date_unusable": "Its birth date stands for an unknown one, or cannot be right, and "
+    "was not used.",
+    "is_email_unusable": "Its e-mail address is not a valid one, or nobody's, and was not used.",
+    "is_phone_unusable": "Its phone number is not a valid one, or nobody's, and was not used.",
+}
 _AS_WRITTEN_SQL: Final = """
     select
         int_linkage_records.record_id,
@@ -377,7 +387,13 @@ _AS_WRITTEN_SQL: Final = """
             ),
             ''
         ) as address,
-        persons.loyalty_number as "loyalty number"
+        persons.loyalty_number as "loyalty number",
+        persons.birth_date is not null and int_linkage_records.birth_date is null
+            as is_birth_date_unusable,
+        persons.email is not null and int_linkage_records.email_std is null as is_email_unusable,
+        coalesce(persons.phone, persons.mobile_phone) is not null
+            and int_linkage_records.phone_std is null
+            and int_linkage_records.mobile_phone_std is null as is_phone_unusable
     from intermediate.int_linkage_records
     left join intermediate.int_persons__unioned as persons using (record_id)
     where int_linkage_records.record_id in (select record_id from asked_records)

@@ -72,7 +72,7 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 why = f": {decision.why}" if decision.why else ""
                 yield f"{decision.decided_by}, {decision.decided_at:%Y-%m-%d}{why}"
     yield from explanation.keys
-    needed = f"{publication.join_probability:.0%} is needed ({bits(publication.threshold)})"
+    needed = f"{percent(publication.join_probability)} is needed ({bits(publication.threshold)})"
     if pair.match_weight is not None:
         weighed = (
             f"{pair.match_weight:+.1f} bits, a probability of {percent(pair.match_probability)}"
@@ -148,7 +148,7 @@ def percent(probability: float) -> str:
         return "over 99.99 %" if probability < 1 else "100 %"
     if probability < 0.0001:
         return "under 0.01 %"
-    return f"{100 * probability:.2f} %"
+    return f"{100 * probability:.2f}".removesuffix("0").removesuffix(".0") + " %"
 
 
 def steps_in_words(answer: ProfileExplanation) -> Iterator[tuple[MergeStep, str]]:
