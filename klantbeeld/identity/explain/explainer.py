@@ -159,7 +159,10 @@ class Explainer:
         """
         profile_id, status, resolution = self._known.find_profile(asked)
         members = self._known.members(profile_id)
-        around = self._known.surroundings(members)
+        questions = self._known.questions([profile_id])
+        # Whoever a question is about is in the picture, also where no pair has led there yet.
+        asked_about = [name for question in questions for name in question.records]
+        around = self._known.surroundings(list(dict.fromkeys([*members, *asked_about])))
         weigher = self._weigher(around.records)
         pairs = weigher.weigh(around.stored)
         facts = self._known.as_written(around.records, around.profiles, weigher.set_aside(members))
@@ -189,7 +192,7 @@ class Explainer:
             ),
             doubts=tuple(sorted(doubts, key=lambda pair: pair.evidence)),
             decisions=self._known.decisions(members),
-            questions=self._known.questions([profile_id]),
+            questions=questions,
             history=self._known.history(profile_id),
             neighbours=tuple(facts[name] for name in around.records if name not in inside),
             pairs=tuple(pairs.values()),

@@ -126,7 +126,11 @@ def profile_page(answer: ProfileExplanation) -> str:
     )
     sections = [
         _verdict(
-            headline, "good" if count else "bad", _profile_reasons(answer), answer.warnings, {}
+            headline,
+            "good" if count else "bad",
+            _profile_reasons(answer),
+            answer.warnings,
+            _names(everything, labels),
         ),
         _section("The records", _records_table(answer.records, labels, colours)) if count else "",
         _section("How they hang together", graph + _LEGEND) if graph else "",
@@ -154,7 +158,7 @@ def profile_page(answer: ProfileExplanation) -> str:
         else "",
         _section(
             "Records of other profiles in this picture",
-            _records_table(answer.neighbours, labels, colours),
+            _records_table(answer.neighbours, labels, colours, with_profile=True),
         )
         if answer.neighbours
         else "",
@@ -394,14 +398,19 @@ def _refused_table(steps: Sequence[MergeStep], labels: Mapping[str, str]) -> str
 
 
 def _records_table(
-    records: Sequence[RecordFacts], labels: Mapping[str, str], colours: Mapping[str, str]
+    records: Sequence[RecordFacts],
+    labels: Mapping[str, str],
+    colours: Mapping[str, str],
+    *,
+    with_profile: bool = False,
 ) -> str:
     used = {name for record in records for name in record.values}
     columns = [name for name in AS_WRITTEN if name in used]
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     rows = "".join(
         f"<tr><td class='record'>{_badge(record, labels[record.record_id], colours[record.source])}"
-        f"<b>{escape(record.name)}</b><small class='id'>{escape(record.record_id)}</small>"
+        f"<b>{escape(record.name)}</b><small class='id'>{escape(record.record_id)}"
+        f"{f'<br>profile {escape(record.profile_id)}' if with_profile else ''}</small>"
         f"{''.join(f'<small>{escape(told)}</small>' for told in record.set_aside)}</td>"
         + "".join(
             f"<td class='{_COLUMNS.get(name, '')}'>{escape(record.values.get(name, ''))}</td>"
@@ -487,7 +496,10 @@ def _profile_reasons(answer: ProfileExplanation) -> list[str]:
     if answer.doubts:
         told.append(f"{len(answer.doubts)} pairs inside it speak against each other.")
     if answer.refused:
-        others = {record.profile_id for record in answer.neighbours}
+        refused = {
+            name for step in answer.refused for name in (step.pair.record_l, step.pair.record_r)
+        }
+        others = {record.profile_id for record in answer.neighbours if record.record_id in refused}
         told.append(
             f"It was kept apart from {len(others)} other profile{'s' if len(others) != 1 else ''}"
             " that looked alike."

@@ -148,8 +148,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
                 case when record_id = 'crm:contact:bas' then $swapped else full_name_std end
                     as full_name,
                 first_name_std as first_name, initials_std as initials, null::varchar as infix,
-                last_name_std as last_name, null::varchar as maiden_name, birth_date, gender,
-                email_std as email, phone_std as phone, mobile_phone_std as mobile_phone,
+                last_name_std as last_name, null::varchar as maiden_name,
+                case when record_id = 'pos:member:roos' then date '1970-01-01' else birth_date end
+                    as birth_date,
+                gender, email_std as email, phone_std as phone, mobile_phone_std as mobile_phone,
                 street_std as street, house_number_std as house_number,
                 house_number_suffix_std as house_number_suffix, postal_code_std as postal_code,
                 city_std as city, null::varchar as loyalty_number
@@ -253,6 +255,13 @@ def test_a_rule_whose_block_was_left_out_says_how_large_it_is(explainer: Explain
     assert "3 records do" in answer.reasons[2]
 
 
+def test_a_default_date_is_told_and_not_compared(explainer: Explainer) -> None:
+    answer = explainer.why("pos:member:roos", "shop:customer:roos")
+    assert answer.record_l.values["birth date"] == "1970-01-01"
+    assert "birth date stands for an unknown one" in answer.record_l.set_aside[0]
+    assert answer.record_r.set_aside == ()
+
+
 def test_a_shared_mailbox_is_told_and_not_compared(explainer: Explainer) -> None:
     answer = explainer.why("crm:contact:desk1", "crm:contact:desk2")
     assert not answer.is_together
@@ -320,7 +329,11 @@ def test_what_waits_for_a_person_is_told(home: Home, explainer: Explainer) -> No
     assert set(bridge.records) == {"crm:contact:wout", "shop:customer:wout"}
     assert answer.warnings == ()
     assert any("Waits for a decision" in reason for reason in answer.reasons)
-    assert explainer.how(answer.record_l.profile_id).questions
+    for record in (answer.record_l, answer.record_r):
+        profile = explainer.how(record.profile_id)
+        assert profile.questions
+        shown = {one.record_id for one in (*profile.records, *profile.neighbours)}
+        assert all(set(question.records) <= shown for question in profile.questions)
 
 
 def test_a_record_is_found_by_its_key_and_by_an_address(home: Home, explainer: Explainer) -> None:
