@@ -120,7 +120,7 @@ def make_present_people(
 
     Args:
         con: The open build.
-        own: The linkage's own engine; its `people` are the new and the changed ones, prepared.
+        own: The engine beside it; its `people` are the new and the changed ones, prepared.
         changes: What changed.
 
     Returns:
@@ -130,40 +130,34 @@ def make_present_people(
     prepared = {str(row[0]) for row in own.execute("describe people").fetchall()}
     if (prepared - {"id"}) | set(preparation.STATE_COLUMNS) != set(known):
         return None
-    con.register("former_records", changes.former)
+    linked = preparation.in_build(con, STATE_TABLE)
     own.register("former_records", changes.former)
-    former = con.execute(f"from {STATE_TABLE} semi join former_records using (record_id)")
-    own.register("linked_people", former.to_arrow_table())
-    own.execute("create or replace table former as from linked_people")
-    con.unregister("former_records")
+    own.execute(f"""
+        create table former as from {linked} semi join former_records using (record_id)
+    """)
     # Numbered without what they carry: what is known of all records moves once, as it is read.
-    linked = con.execute(f"select record_id from {STATE_TABLE}")
-    own.register("linked_records", linked.to_arrow_reader(preparation.ROWS))
-    own.execute("""
-        create or replace table numbers as
+    own.execute(f"""
+        create table numbers as
         with present as (
-            select record_id, true as is_linked from linked_records
+            select record_id, true as is_linked from {linked}
             anti join former_records using (record_id)
             union all
             select record_id, false from people
         )
         select *, row_number() over (order by record_id) - 1 as id from present
     """)
-    linked = con.execute(f"from {STATE_TABLE}")
-    own.register("linked_people", linked.to_arrow_reader(preparation.ROWS))
-    own.execute("""
-        create or replace table present as
+    own.execute(f"""
+        create table present as
         select numbers.id, linked_people.*
-        from linked_people
+        from {linked} as linked_people
         inner join numbers on numbers.record_id = linked_people.record_id and numbers.is_linked
     """)
     own.execute("""
         insert into present by name
         select numbers.id, people.* exclude (id) from people inner join numbers using (record_id)
     """)
-    own.execute("create or replace table changed as select id from numbers where not is_linked")
-    for name in ("linked_people", "linked_records", "former_records"):
-        own.unregister(name)
+    own.execute("create table changed as select id from numbers where not is_linked")
+    own.unregister("former_records")
     for name in ("people", "numbers"):
         own.execute(f"drop table {name}")
     own.execute("alter table present rename to people")

@@ -62,8 +62,7 @@ KEPT_OF_PAIRS: Final = (
     "rarity",
     "rarity_housemates",
 )
-# What Splink is given of a record, and of pairs at a time: it holds both records of each in full,
-# twice.
+# What Splink is given of a record.
 COMPARED_COLUMNS: Final = tuple(
     sorted(
         {
@@ -74,7 +73,10 @@ COMPARED_COLUMNS: Final = tuple(
         }
     )
 )
-PAIRS_AT_ONCE: Final = 300_000
+# Pairs that Splink is given at a time, as it holds both records of each in full, twice; but for
+# each part it reads all records again, so that many parts would cost more than all else.
+PAIRS_AT_ONCE: Final = 1_250_000
+MOST_PARTS: Final = 4
 _TOLERANCE: Final = 1e-7
 
 
@@ -161,7 +163,7 @@ class Scorer:
         """
         nothing = self._nothing_sql(in_detail=in_detail)
         self._con.execute(f"create or replace table {target} as {nothing}")
-        parts = -(-_count(self._con, pairs) // PAIRS_AT_ONCE)
+        parts = min(-(-_count(self._con, pairs) // PAIRS_AT_ONCE), MOST_PARTS)
         for part in range(parts):
             self._score_part(f"{pairs} where id_l % {parts} = {part}", target, in_detail=in_detail)
 

@@ -9,6 +9,8 @@ import shutil
 import tempfile
 import unicodedata
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -21,6 +23,8 @@ from klantbeeld.files import private_dir
 from klantbeeld.settings import Settings
 
 _SPILL_PREFIX: Final = "linkage-"
+# The name of the database that `beside` makes.
+BESIDE: Final = "linkage"
 INPUT_TABLE: Final = "intermediate.int_linkage_records"
 
 _TEXT_COLUMNS: Final = (
@@ -92,6 +96,32 @@ def connect_in_home(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connect(limits.threads, limits.memory_limit, settings.paths.build_dir)
 
 
+@contextmanager
+def beside(build: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory database of the open build's own engine, for one linkage.
+
+    What is read and written between the two is not copied through a third form. From it, tables of
+    the build are named as `in_build` says, from the build its own with `BESIDE` before them.
+
+    Args:
+        build: The open build, with which it shares threads and memory.
+    """
+    own = build.cursor()
+    own.execute(f"attach ':memory:' as {BESIDE}")
+    try:
+        own.execute(f"use {BESIDE}")
+        yield own
+    finally:
+        own.close()
+        build.execute(f"detach {BESIDE}")
+
+
+def in_build(build: duckdb.DuckDBPyConnection, table: str) -> str:
+    """The name of a build's table for an engine beside it."""
+    row = build.execute("select current_database()").fetchone()
+    return f'"{row and row[0]}".{table}'
+
+
 def remove_spills(settings: Settings) -> None:
     """Remove what engines of a killed run have left in the home; only under its run lock."""
     for folder in settings.paths.build_dir.glob(f"{_SPILL_PREFIX}*"):
@@ -108,12 +138,23 @@ def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.R
     Raises:
         KlantbeeldError: The table or a column of it is missing.
     """
+    with _naming_what_is_missing():
+        return con.execute(input_sql(table)).to_arrow_reader(ROWS)
+
+
+def input_sql(table: str = INPUT_TABLE) -> str:
+    """SQL for the needed columns of a table of linkage records, or of a query in brackets."""
     columns = ", ".join(f"{_typed(name)} as {name}" for name in COLUMNS)
+    return f"select {columns} from {table} as records"
+
+
+@contextmanager
+def _naming_what_is_missing() -> Iterator[None]:
     try:
-        return con.execute(f"select {columns} from {table} as records").to_arrow_reader(ROWS)
+        yield
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise KlantbeeldError(
-            f"the linkage records cannot be read from {table}: {str(error).splitlines()[0]}",
+            f"the linkage records cannot be read: {str(error).splitlines()[0]}",
             "Run the harmonise stage first: klantbeeld run.",
         ) from None
 
@@ -127,7 +168,9 @@ def _typed(name: str) -> str:
     return f"cast({name} as {'date' if name == 'birth_date' else 'varchar'})"
 
 
-def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table | pa.RecordBatchReader) -> int:
+def make_people(
+    con: duckdb.DuckDBPyConnection, records: pa.Table | pa.RecordBatchReader | str
+) -> int:
     """Make the table `people` from linkage records.
 
     `id` numbers the records in the order of their record id, so that nothing depends on input
@@ -135,17 +178,22 @@ def make_people(con: duckdb.DuckDBPyConnection, records: pa.Table | pa.RecordBat
 
     Args:
         con: The linkage's own engine.
-        records: As `read_input` gives them.
+        records: As `read_input` gives them, or the SQL of `input_sql`.
 
     Returns:
         The number of records.
 
     Raises:
-        KlantbeeldError: A record id is missing or not unique.
+        KlantbeeldError: The table or a column of it is missing, or a record id is missing or not
+            unique.
     """
-    con.register("given_records", records)
-    con.execute("create or replace table input_records as from given_records")
-    con.unregister("given_records")
+    if isinstance(records, str):
+        with _naming_what_is_missing():
+            con.execute(f"create or replace table input_records as {records}")
+    else:
+        con.register("given_records", records)
+        con.execute("create or replace table input_records as from given_records")
+        con.unregister("given_records")
     # Sorted without what they carry: all columns would be moved about, and held twice.
     con.execute("""
         create or replace table input_numbers as

@@ -224,9 +224,8 @@ def link(
         kept = _kept_report(con, f"{basis}:{contents}", official)
         if kept is not None:
             return kept
-    preparation.remove_spills(settings)
-    own = preparation.connect_in_home(settings)
-    try:
+    waiting = ""
+    with preparation.beside(con) as own:
         work = None
         if how is How.CHANGES:
             work = _link_changes(con, own, settings, control, version, official)
@@ -251,26 +250,25 @@ def link(
                 changes=find_profile_changes(own, history.members) if is_held_back else None,
             )
             if is_held_back:
-                own.close()
-                report = link(con, settings, control, run_id, How.ALL)
-                con.execute("update identity.linkage_report set waiting_version = ?", [made.name])
-                return replace(report, waiting_version=made.name)
+                waiting = made.name
             version = made
-        _make_outcome(con, own, settings, version, work, held)
-        con.execute("begin")
-        try:
-            _write(con, own, work.mode)
-            report = _report(con, own, version, work, ids)
-            report = replace(report, seconds=round(time.monotonic() - started, 2))
-            digest = f"{_basis(settings, version, decided)}:{contents}"
-            _write_report(con, own, report, run_id, digest, based_on=history.state)
-            con.execute("commit")
-        except BaseException:
-            con.execute("rollback")
-            raise
-    finally:
-        own.close()
-    return report
+        if not waiting:
+            _make_outcome(con, own, settings, version, work, held)
+            con.execute("begin")
+            try:
+                _write(con, work.mode)
+                report = _report(con, own, version, work, ids)
+                report = replace(report, seconds=round(time.monotonic() - started, 2))
+                digest = f"{_basis(settings, version, decided)}:{contents}"
+                _write_report(con, own, report, run_id, digest, based_on=history.state)
+                con.execute("commit")
+            except BaseException:
+                con.execute("rollback")
+                raise
+            return report
+    report = link(con, settings, control, run_id, How.ALL)
+    con.execute("update identity.linkage_report set waiting_version = ?", [waiting])
+    return replace(report, waiting_version=waiting)
 
 
 def _link_all(
@@ -282,7 +280,8 @@ def _link_all(
     how: How,
 ) -> _Work:
     """Link every record of the build."""
-    count = preparation.make_people(own, preparation.read_input(con))
+    records = preparation.in_build(con, preparation.INPUT_TABLE)
+    count = preparation.make_people(own, preparation.input_sql(records))
     found = find_values(own)
     frozen = version.frozen()
     because = _why_to_freeze(frozen, count)
@@ -368,7 +367,10 @@ def _link_changes(
 
 
 def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: Flags) -> None:
-    """Make `linkage_people`, what the next linkage starts from, of the records linked now."""
+    """Make `linkage_people`, what the next linkage starts from, of the records linked now.
+
+    A view: it is written once, and would be held twice.
+    """
     offset = 0
     if work.mode == INCREMENTAL:
         # Numbers that no component or cluster of the rest has.
@@ -380,23 +382,18 @@ def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: F
         "cluster": labels + offset,
         "is_held": is_held,
     }
-    con.register("placed", pa.table(placed))
+    con.register("given_places", pa.table(placed))
+    con.execute("create table placed as from given_places")
+    con.unregister("given_places")
     state = ", ".join(f"placed.{name}" for name in ("component", "cluster", "is_held"))
-    if work.mode == FULL:
-        con.execute(f"""
-            create or replace table linkage_people as
-            select people.* exclude (id), {state}
-            from people inner join placed on placed.id = people.id
-        """)
-    else:
-        con.execute(f"""
-            create or replace table linkage_people as
-            select people.* exclude (id, component, cluster, is_held), {state}
-            from people
-            semi join region on region.id = people.id
-            inner join placed on placed.id = people.id
-        """)
-    con.unregister("placed")
+    known, region = "id", ""
+    if work.mode == INCREMENTAL:
+        known, region = "id, component, cluster, is_held", "semi join region using (id)"
+    con.execute(f"""
+        create view linkage_people as
+        select people.* exclude ({known}), {state}
+        from people {region} inner join placed on placed.id = people.id
+    """)
 
 
 def _assign_ids(
@@ -918,40 +915,39 @@ def _short_hash(con: duckdb.DuckDBPyConnection, text: str) -> str:
 
 # Written anew by every linkage.
 _WHOLE: Final = {
-    "suppressed_values": "select kind, value_digest, records, reason from suppressed_values",
-    "profile_id_changes": "from profile_id_changes",
-    "current_profile_ids": "from current_profile_ids",
-    "review_queue": "from review_queue",
+    "suppressed_values": "kind, value_digest, records, reason",
+    "profile_id_changes": "*",
+    "current_profile_ids": "*",
+    "review_queue": "*",
 }
 # An incremental linkage replaces the rows of what it linked.
 _BY_RECORD: Final = {
-    "profile_records": "from profile_records",
-    "pairs": f"""
-        select
-            record_id_l, record_id_r, match_weight, match_probability, match_key, decision,
-            {", ".join(KEPT_OF_PAIRS)}
-        from pairs order by id_l, id_r
-    """,
-    "linkage_people": "from linkage_people",
+    "profile_records": "*",
+    "pairs": (
+        "record_id_l, record_id_r, match_weight, match_probability, match_key, decision, "
+        + ", ".join(KEPT_OF_PAIRS)
+    ),
+    "linkage_people": "*",
 }
 
 
-def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection, mode: str) -> None:
-    """Write the tables of schema `identity`, in a transaction of the caller."""
+def _write(con: duckdb.DuckDBPyConnection, mode: str) -> None:
+    """Write the tables of schema `identity` from those beside, in a transaction of the caller."""
+    beside = preparation.BESIDE
     con.execute("create schema if not exists identity")
     whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_BY_RECORD}
-    for name, query in whole.items():
-        con.register("identity_table", own.execute(query).to_arrow_reader(preparation.ROWS))
-        con.execute(f"create or replace table identity.{name} as from identity_table")
-        con.unregister("identity_table")
+    for name, columns in whole.items():
+        con.execute(
+            f"create or replace table identity.{name} as select {columns} from {beside}.{name}"
+        )
     if mode == FULL:
         return
     for name, of in (("linkage_touched", "touched"), ("linkage_region", "region")):
-        records = own.execute(f"""
-            select record_id from people semi join {of} using (id)
-            union select record_id from former
+        con.execute(f"""
+            create or replace temp table {name} as
+            select record_id from {beside}.people semi join {beside}.{of} using (id)
+            union select record_id from {beside}.former
         """)
-        con.register(name, records.to_arrow_table())
     for name in ("profile_records", "linkage_people"):
         con.execute(f"delete from identity.{name} where record_id in (from linkage_region)")
     con.execute("""
@@ -959,9 +955,7 @@ def _write(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection, mode:
         where record_id_l in (from linkage_touched) or record_id_r in (from linkage_touched)
             or (record_id_l in (from linkage_region) and record_id_r in (from linkage_region))
     """)
-    for name, query in _BY_RECORD.items():
-        con.register("identity_table", own.execute(query).to_arrow_reader(preparation.ROWS))
-        con.execute(f"insert into identity.{name} by name from identity_table")
-        con.unregister("identity_table")
-    con.unregister("linkage_touched")
-    con.unregister("linkage_region")
+    for name, columns in _BY_RECORD.items():
+        con.execute(f"insert into identity.{name} by name select {columns} from {beside}.{name}")
+    con.execute("drop table temp.linkage_touched")
+    con.execute("drop table temp.linkage_region")

@@ -99,6 +99,8 @@ class Warehouse:
         path = self._paths.build_file
         connection = _connect(path, read_only=False, config=self._engine_config())
         path.chmod(PRIVATE_FILE)
+        # What a killed process spilled; nobody else has the file open now.
+        shutil.rmtree(f"{path}.tmp", ignore_errors=True)
         try:
             yield connection
         finally:
