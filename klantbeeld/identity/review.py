@@ -266,18 +266,40 @@ def make_queue(
     con.execute(
         """
         create or replace table review_queue as
-        with placed as (
+        with doubtful as (
+            select pairs.*, queue_bridges.id_l is not null as is_bridge
+            from pairs
+            left join queue_bridges
+                on queue_bridges.id_l = pairs.id_l and queue_bridges.id_r = pairs.id_r
+            where pairs.match_weight is not null and (
+                queue_bridges.id_l is not null
+                or (
+                    pairs.decision <> 'held'
+                    and (pairs.decision = 'refused' or pairs.match_probability between ? and ?)
+                )
+            )
+        ),
+        concerned as (
+            select id_l as id from doubtful
+            union select id_r from doubtful
+            union select id from queue_large
+            union
+            select id from queue_decided
+            where representative in (select l from queue_apart union select r from queue_apart)
+        ),
+        placed as (
             select
                 people.id, people.record_id, profile_records.profile_id,
                 profile_records.cluster_size, profile_records.match_probability,
                 queue_decided.representative
             from people
+            semi join concerned on concerned.id = people.id
             inner join profile_records on profile_records.record_id = people.record_id
             inner join queue_decided on queue_decided.id = people.id
         ),
         judged as (
             select
-                pairs.*,
+                doubtful.*,
                 placed_l.profile_id as profile_id_l,
                 placed_r.profile_id as profile_id_r,
                 case
@@ -286,14 +308,10 @@ def make_queue(
                 end as touched,
                 least(placed_l.match_probability, placed_r.match_probability) as hangs_by,
                 least(placed_l.representative, placed_r.representative) as low,
-                greatest(placed_l.representative, placed_r.representative) as high,
-                queue_bridges.id_l is not null as is_bridge
-            from pairs
-            inner join placed as placed_l on placed_l.id = pairs.id_l
-            inner join placed as placed_r on placed_r.id = pairs.id_r
-            left join queue_bridges
-                on queue_bridges.id_l = pairs.id_l and queue_bridges.id_r = pairs.id_r
-            where pairs.match_weight is not null
+                greatest(placed_l.representative, placed_r.representative) as high
+            from doubtful
+            inner join placed as placed_l on placed_l.id = doubtful.id_l
+            inner join placed as placed_r on placed_r.id = doubtful.id_r
         ),
         apart_profiles as (
             select distinct
@@ -311,8 +329,6 @@ def make_queue(
             from judged
             where not is_bridge
                 and low <> high
-                and decision <> 'held'
-                and (decision = 'refused' or match_probability between ? and ?)
                 -- Of records that are together, the pair that all of one of them hangs by.
                 and (profile_id_l <> profile_id_r or match_probability <= hangs_by)
         ),
