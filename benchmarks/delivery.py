@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from klantbeeld.activation import SyncReport, destinations, plan_sync, run_sync
+from klantbeeld.activation import Home, SyncReport, destinations, plan_sync, run_sync
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.control import open_control
@@ -112,18 +112,21 @@ def publish(home: Path, rows: int, *, changed: bool) -> None:
     world.close()
 
 
-def step(home: Path, name: str) -> None:
+def step(folder: Path, name: str) -> None:
     """One measured step, in the process that was started for it; prints what came of it."""
     settings = settings_with(
-        home, {"kind": "instant"}, as_of_file=home / "clock.json", activation={"batch_size": 1_000}
+        folder,
+        {"kind": "instant"},
+        as_of_file=folder / "clock.json",
+        activation={"batch_size": 1_000},
     )
     control = open_control(settings)
-    warehouse = Warehouse(settings, control)
+    home = Home(settings, control, Warehouse(settings, control))
     if name.startswith("plan"):
-        plan = plan_sync(SYNC, settings, control, warehouse, limit=0)
+        plan = plan_sync(SYNC, home, limit=0)
         told = {"creates": plan.creates, "updates": plan.updates, "unchanged": plan.unchanged}
     else:
-        report = run_sync(SYNC, settings, control, warehouse, "bench")
+        report = run_sync(SYNC, home, "bench")
         told = {"status": report.status, "acknowledged": report.acknowledged}
     print(json.dumps(told))
 

@@ -28,6 +28,7 @@ from klantbeeld.activation.specs import (
 
 if TYPE_CHECKING:
     from klantbeeld.activation.exports import plan_export, run_export
+    from klantbeeld.activation.home import Home
     from klantbeeld.activation.lanes import side_by_side
     from klantbeeld.activation.plans import approve
     from klantbeeld.activation.syncs import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudienceSpec",
     "ExportReport",
+    "Home",
     "PlanReport",
     "SyncReport",
     "SyncSpec",
@@ -60,6 +62,7 @@ __all__ = [
 
 # What sends brings an engine and a HTTP client along: loaded when it is first asked for.
 _LATE = {
+    "Home": "home",
     "apply_plan": "syncs",
     "approve": "plans",
     "plan_export": "exports",
@@ -73,7 +76,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """The functions that do the work, each from its module."""
+    """What the work is done with, each from its module."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -32,19 +32,17 @@ from klantbeeld.activation.consent import current_refusals, withheld_sql
 from klantbeeld.activation.destinations import FileDestination, is_switched_off, open_files
 from klantbeeld.activation.destinations.stores import Folder, Store
 from klantbeeld.activation.guards import Limit, reasons_to_hold_export, upstream_reasons
+from klantbeeld.activation.home import Home
 from klantbeeld.activation.ledger import Ledger
 from klantbeeld.activation.planning import relation_types
 from klantbeeld.activation.plans import PlanBook
 from klantbeeld.activation.reports import ExportReport
 from klantbeeld.activation.specs import AudienceSpec, find_audience, read_manifest
 from klantbeeld.clock import Clock
-from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import exports
 from klantbeeld.errors import KlantbeeldError, in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.files import PRIVATE_FILE, file_digest, private_dir
-from klantbeeld.settings import Settings
-from klantbeeld.warehouse import NothingPublished, Version, Warehouse
 from klantbeeld.warehouse.lock import run_lock
 
 logger = logging.getLogger(__name__)
@@ -53,16 +51,12 @@ _MANIFEST = ".manifest.json"
 _BLOCK_ROWS = 50_000
 
 
-def run_export(
-    audience: str, settings: Settings, control: ControlPlane, warehouse: Warehouse, run_id: str
-) -> ExportReport:
+def run_export(audience: str, home: Home, run_id: str) -> ExportReport:
     """Write an audience's file, if the audience changed.
 
     Args:
         audience: Its name, such as `breakfast_shoppers`.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
+        home: The home.
         run_id: The run this is part of.
 
     Raises:
@@ -71,7 +65,7 @@ def run_export(
         KlantbeeldError: There is no such audience in the published version.
     """
     started = time.monotonic()
-    export = _Export(audience, settings, control, warehouse)
+    export = _Export(audience, home)
     name, ledger = export.name, export.ledger
     with export.lock():
         report = export.report
@@ -97,16 +91,12 @@ def run_export(
     return report
 
 
-def plan_export(
-    audience: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
-) -> ExportReport:
+def plan_export(audience: str, home: Home) -> ExportReport:
     """Say what a run would write now; nothing leaves the home.
 
     Args:
         audience: Its name.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
+        home: The home.
 
     Returns:
         A report whose status is planned, unchanged, held or disabled.
@@ -114,7 +104,7 @@ def plan_export(
     Raises:
         KlantbeeldError: The audience cannot be written, or there is none of that name.
     """
-    export = _Export(audience, settings, control, warehouse)
+    export = _Export(audience, home)
     with export.lock():
         return export.plan()
 
@@ -126,17 +116,12 @@ class _Export:
         report: What is known before the first step.
     """
 
-    def __init__(
-        self, audience: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
-    ) -> None:
-        version = warehouse.current()
-        if version is None:
-            raise NothingPublished
-        self._version: Version = version
+    def __init__(self, audience: str, home: Home) -> None:
+        self._version = version = home.published()
         self._spec: AudienceSpec = find_audience(read_manifest(version.manifest), audience)
-        self._settings = settings
-        self._control = control
-        self._warehouse = warehouse
+        self._settings = settings = home.settings
+        self._control = control = home.control
+        self._warehouse = home.warehouse
         clock = Clock(settings)
         self._now = clock.now()
         self.name = f"audience_{self._spec.name}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from klantbeeld.activation.home import Home
 from klantbeeld.activation.links import Links
 from klantbeeld.activation.preflight import Shown
 from klantbeeld.activation.specs import (
@@ -29,8 +30,6 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import outbox, sync_conflicts, sync_runs
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash_sql
-from klantbeeld.settings import Settings
-from klantbeeld.warehouse import NothingPublished, Warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,24 +48,16 @@ _OF_ROWS = (
 )  # fmt: skip
 
 
-def last_results(
-    name: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
-    state: str | None = None,
-) -> Iterator[dict[str, Any]]:
+def last_results(name: str, home: Home, state: str | None = None) -> Iterator[dict[str, Any]]:
     """The last operation of each row: key, operation, state, reason, attempts and times.
 
     Args:
         name: The sync's model.
-        settings: The home's settings.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
+        home: The home.
         state: Only rows whose last operation is in this state.
     """
-    spec = _spec(name, warehouse)
-    shown = Shown(spec, settings.home_key())
+    spec = _spec(name, home)
+    shown = Shown(spec, home.settings.home_key())
     latest = sa.select(
         outbox,
         sa.func.row_number()
@@ -81,8 +72,8 @@ def last_results(
     query = sa.select(newest).where(newest.c.age == 1).order_by(newest.c.destination_key)
     if state is not None:
         query = query.where(newest.c.state == state)
-    masters = Links(control, spec.name, Clock(settings)).masters()
-    with control.read() as connection:
+    masters = Links(home.control, spec.name, Clock(home.settings)).masters()
+    with home.control.read() as connection:
         for row in connection.execute(query):
             master = masters.get(row.destination_key)
             yield {
@@ -100,15 +91,12 @@ def last_results(
             }
 
 
-def runs(
-    name: str, control: ControlPlane, warehouse: Warehouse, limit: int | None = None
-) -> Iterator[dict[str, Any]]:
+def runs(name: str, home: Home, limit: int | None = None) -> Iterator[dict[str, Any]]:
     """The runs of a sync or export with their counts, newest first.
 
     Args:
         name: `sync_...` or `audience_...`; with or without that beginning.
-        control: The home's control plane.
-        warehouse: The home's warehouse.
+        home: The home.
         limit: Runs, at most.
 
     Raises:
@@ -116,19 +104,19 @@ def runs(
     """
     query = (
         sa.select(*(sync_runs.c[column] for column in _OF_RUNS))
-        .where(sync_runs.c.sync == _name_in_log(name, control, warehouse))
+        .where(sync_runs.c.sync == _name_in_log(name, home))
         .order_by(sync_runs.c.started_at.desc())
         .limit(limit)
     )
-    with control.read() as connection:
+    with home.control.read() as connection:
         for row in connection.execute(query):
             yield dict(row._mapping)
 
 
-def _name_in_log(name: str, control: ControlPlane, warehouse: Warehouse) -> str:
-    with control.read() as connection:
+def _name_in_log(name: str, home: Home) -> str:
+    with home.control.read() as connection:
         known = set(connection.scalars(sa.select(sync_runs.c.sync).distinct()))
-    version = warehouse.current()
+    version = home.warehouse.current()
     if version is not None and version.manifest.exists():
         manifest = read_manifest(version.manifest)
         known |= {spec.name for spec in list_syncs(manifest)}
@@ -218,18 +206,16 @@ def _as_texts(table: sa.Table, columns: tuple[str, ...]) -> sa.Select[Any]:
     return sa.select(*texts)
 
 
-def conflicts(
-    name: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
-) -> Iterator[dict[str, Any]]:
+def conflicts(name: str, home: Home) -> Iterator[dict[str, Any]]:
     """The fields that both sides changed since we last wrote them, newest first."""
-    spec = _spec(name, warehouse)
-    shown = Shown(spec, settings.home_key())
+    spec = _spec(name, home)
+    shown = Shown(spec, home.settings.home_key())
     query = (
         sa.select(sync_conflicts)
         .where(sync_conflicts.c.sync == spec.name)
         .order_by(sync_conflicts.c.last_seen_at.desc(), sync_conflicts.c.destination_key)
     )
-    with control.read() as connection:
+    with home.control.read() as connection:
         for row in connection.execute(query):
             yield {
                 "key": shown(row.destination_key),
@@ -242,8 +228,5 @@ def conflicts(
             }
 
 
-def _spec(name: str, warehouse: Warehouse) -> SyncSpec:
-    version = warehouse.current()
-    if version is None:
-        raise NothingPublished
-    return find_sync(read_manifest(version.manifest), name)
+def _spec(name: str, home: Home) -> SyncSpec:
+    return find_sync(read_manifest(home.published().manifest), name)

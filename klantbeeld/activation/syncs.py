@@ -6,7 +6,7 @@ Only a published version is read. A run with nothing to do asks the destination 
 whose ledger is not of its epoch (restored, or new) is compared with the destination first.
 
 The functions take the sync's name (its model's, such as `sync_crm__customer_profiles`, or its
-audience's) and the home's settings, control plane and warehouse. `run_id` is the run that they are
+audience's) and the home. `run_id` is the run that they are
 part of; `progress` is told a number of rows done, or read, after each batch or page. All of them
 raise `NothingPublished`, `RunInProgress` when another process is at this sync, and a
 `KlantbeeldError` when the published version has no such sync.
@@ -33,6 +33,7 @@ from klantbeeld.activation.guards import (
     reasons_to_hold,
     upstream_reasons,
 )
+from klantbeeld.activation.home import Home
 from klantbeeld.activation.ledger import Ledger, Outcome
 from klantbeeld.activation.links import Links, relinked
 from klantbeeld.activation.operations import Maker
@@ -41,11 +42,8 @@ from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
 from klantbeeld.activation.reports import PlanReport, SyncReport
 from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
 from klantbeeld.clock import Clock
-from klantbeeld.control import ControlPlane
 from klantbeeld.errors import KlantbeeldError, in_one_line
 from klantbeeld.failpoints import failpoint
-from klantbeeld.settings import Settings
-from klantbeeld.warehouse import NothingPublished, Version, Warehouse
 from klantbeeld.warehouse.lock import run_lock
 
 if TYPE_CHECKING:
@@ -59,9 +57,7 @@ Progress = Callable[[int], None]
 
 def run_sync(
     name: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
+    home: Home,
     run_id: str,
     *,
     progress: Progress | None = None,
@@ -70,14 +66,12 @@ def run_sync(
 
     A failing destination is a report with status failed and no exception: other syncs go on.
     """
-    return _run(_Sync(name, settings, control, warehouse), run_id, None, progress)
+    return _run(_Sync(name, home), run_id, None, progress)
 
 
 def apply_plan(
     plan_id: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
+    home: Home,
     run_id: str,
     *,
     progress: Progress | None = None,
@@ -88,15 +82,13 @@ def apply_plan(
         KlantbeeldError: There is no such plan, it is too old or was applied already. That the world
             moved since is a report with status failed: nothing was sent.
     """
-    sync = _Sync(find_plan(control, plan_id).sync, settings, control, warehouse)
+    sync = _Sync(find_plan(home.control, plan_id).sync, home)
     return _run(sync, run_id, sync.plans.require(plan_id), progress)
 
 
 def plan_sync(
     name: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
+    home: Home,
     *,
     against_destination: bool = False,
     limit: int | None = None,
@@ -109,16 +101,14 @@ def plan_sync(
     Raises:
         KlantbeeldError: The model cannot be sent, or the destination cannot be read.
     """
-    sync = _Sync(name, settings, control, warehouse)
+    sync = _Sync(name, home)
     with sync.lock(), sync.open() as connection:
         return sync.plan_report(connection, against_destination, limit)
 
 
 def reconcile_sync(
     name: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
+    home: Home,
     *,
     repair: bool = False,
     progress: Progress | None = None,
@@ -131,16 +121,14 @@ def reconcile_sync(
     Raises:
         KlantbeeldError: The model cannot be sent, or the destination cannot be read and compared.
     """
-    sync = _Sync(name, settings, control, warehouse)
+    sync = _Sync(name, home)
     with sync.lock(), sync.open() as connection:
         return sync.reconcile(connection, repair=repair, progress=progress)
 
 
 def settle_unknown(
     name: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
+    home: Home,
     *,
     arrived: bool,
     keys: Collection[str] | None = None,
@@ -156,7 +144,7 @@ def settle_unknown(
     Raises:
         KlantbeeldError: A key has no operation whose outcome is unknown.
     """
-    sync = _Sync(name, settings, control, warehouse)
+    sync = _Sync(name, home)
     with sync.lock():
         return sync.settle(arrived, keys)
 
@@ -164,17 +152,12 @@ def settle_unknown(
 class _Sync:
     """A sync of the current version, with its memory."""
 
-    def __init__(
-        self, name: str, settings: Settings, control: ControlPlane, warehouse: Warehouse
-    ) -> None:
-        version = warehouse.current()
-        if version is None:
-            raise NothingPublished
-        self.version: Version = version
-        self.settings = settings
-        self.control = control
-        self.warehouse = warehouse
-        self.spec: SyncSpec = find_sync(read_manifest(version.manifest), name)
+    def __init__(self, name: str, home: Home) -> None:
+        self.version = home.published()
+        self.settings = settings = home.settings
+        self.control = control = home.control
+        self.warehouse = home.warehouse
+        self.spec: SyncSpec = find_sync(read_manifest(self.version.manifest), name)
         self.clock = Clock(settings)
         self.ledger = Ledger(control, self.spec.name, self.clock)
         self.links = Links(control, self.spec.name, self.clock)

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from klantbeeld.cli.home import open_home
-from klantbeeld.control import ControlPlane
 from klantbeeld.errors import ExitCode
-from klantbeeld.settings import Settings
 
 if TYPE_CHECKING:
+    from klantbeeld.activation import Home
     from klantbeeld.activation.reconcile import Drift
     from klantbeeld.activation.reports import ExportReport, PlanReport, SyncReport
-    from klantbeeld.warehouse import Warehouse
 
 _GOOD = ("synced", "written", "unchanged", "disabled")
 _SHOWN_ROWS = 20
@@ -50,7 +48,7 @@ def plan(name: str, against_destination: bool, as_json: bool) -> None:
 
     Ids and column names only. The plan gets an id, which `klantbeeld sync apply` takes.
     """
-    _plan(name, *_home(), against_destination=against_destination, as_json=as_json)
+    _plan(name, _home(), against_destination=against_destination, as_json=as_json)
 
 
 @sync.command()
@@ -63,9 +61,8 @@ def apply(plan_id: str, as_json: bool) -> ExitCode:
     """
     from klantbeeld.activation import apply_plan
 
-    settings, control, warehouse = _home()
     with _progress("rows sent", as_json) as told:
-        report = apply_plan(plan_id, settings, control, warehouse, _run_id(), progress=told)
+        report = apply_plan(plan_id, _home(), _run_id(), progress=told)
     return _finish(report, as_json)
 
 
@@ -77,16 +74,16 @@ def run(name: str, dry_run: bool, as_json: bool) -> ExitCode:
     """Plan NAME (a sync or an audience) and send the plan, under the guards."""
     from klantbeeld.activation import run_export, run_sync
 
-    settings, control, warehouse = _home()
+    home = _home()
     if dry_run:
-        _plan(name, settings, control, warehouse, as_json=as_json)
+        _plan(name, home, as_json=as_json)
         return ExitCode.OK
-    if audience := _audience_of_files(name, warehouse):
-        export = run_export(audience, settings, control, warehouse, _run_id())
+    if audience := _audience_of_files(name, home):
+        export = run_export(audience, home, _run_id())
         _show_export(export, as_json)
         return _exit_code(export.status)
     with _progress("rows sent", as_json) as told:
-        report = run_sync(name, settings, control, warehouse, _run_id(), progress=told)
+        report = run_sync(name, home, _run_id(), progress=told)
     return _finish(report, as_json)
 
 
@@ -98,14 +95,14 @@ def reconcile(name: str, repair: bool, as_json: bool) -> ExitCode:
     """Read what NAME's destination holds and say how it differs from what we know of it."""
     from klantbeeld.activation import reconcile_sync, run_sync
 
-    settings, control, warehouse = _home()
+    home = _home()
     with _progress("rows read", as_json) as told:
-        drift = reconcile_sync(name, settings, control, warehouse, repair=repair, progress=told)
+        drift = reconcile_sync(name, home, repair=repair, progress=told)
     if not repair:
         _show_drift(drift, as_json)
         return ExitCode.ATTENTION if drift.rows else ExitCode.OK
     with _progress("rows sent", as_json) as told:
-        report = run_sync(name, settings, control, warehouse, _run_id(), progress=told)
+        report = run_sync(name, home, _run_id(), progress=told)
     if as_json:
         click.echo(json.dumps({**drift.as_dict(), "repair": report.as_dict()}, indent=2))
     else:
@@ -122,8 +119,7 @@ def log(name: str, limit: int, as_json: bool) -> None:
     """List the runs of NAME (sync_... or audience_...) with their counts, newest first."""
     from klantbeeld.activation.logs import runs
 
-    _, control, warehouse = _home()
-    for row in runs(name, control, warehouse, limit):
+    for row in runs(name, _home(), limit):
         if as_json:
             click.echo(json.dumps(row, default=str))
             continue
@@ -144,8 +140,7 @@ def rows(name: str, state: str | None, as_json: bool) -> None:
     """List the last operation of each row of NAME with its state and reason; ids only."""
     from klantbeeld.activation.logs import last_results
 
-    settings, control, warehouse = _home()
-    for row in last_results(name, settings, control, warehouse, state):
+    for row in last_results(name, _home(), state):
         if as_json:
             click.echo(json.dumps(row, default=str))
         else:
@@ -160,8 +155,7 @@ def conflicts(name: str, as_json: bool) -> None:
     """List the fields of NAME that both sides changed, and whose value stands; ids only."""
     from klantbeeld.activation.logs import conflicts as recorded
 
-    settings, control, warehouse = _home()
-    for row in recorded(name, settings, control, warehouse):
+    for row in recorded(name, _home()):
         if as_json:
             click.echo(json.dumps(row, default=str))
         else:
@@ -187,7 +181,7 @@ def settle(name: str, keys: tuple[str, ...], everything: bool, arrived: bool | N
         raise click.UsageError("Say --arrived or --not-arrived.")
     if bool(keys) == everything:
         raise click.UsageError("Name the keys of the rows, or say --all.")
-    settled = settle_unknown(name, *_home(), arrived=arrived, keys=None if everything else keys)
+    settled = settle_unknown(name, _home(), arrived=arrived, keys=None if everything else keys)
     click.echo(f"{name}: {settled:,} rows settled; the next run goes on from there")
 
 
@@ -208,42 +202,33 @@ def approve(name: str) -> None:
 # ---- what is shown ---------------------------------------------------------------------------
 
 
-def _home() -> tuple[Settings, ControlPlane, Warehouse]:
+def _home() -> Home:
+    from klantbeeld.activation import Home
     from klantbeeld.warehouse import Warehouse
 
     settings, control = open_home()
-    return settings, control, Warehouse(settings, control)
+    return Home(settings, control, Warehouse(settings, control))
 
 
-def _audience_of_files(name: str, warehouse: Warehouse) -> str | None:
+def _audience_of_files(name: str, home: Home) -> str | None:
     """The audience that a name stands for, if it goes as a file."""
     from klantbeeld.activation import list_audiences, read_manifest
 
-    version = warehouse.current()
+    version = home.warehouse.current()
     known = [] if version is None else list_audiences(read_manifest(version.manifest))
     short = name.removeprefix("audience_").removeprefix("seg_")
     return short if any(spec.name == short for spec in known) else None
 
 
-def _plan(
-    name: str,
-    settings: Settings,
-    control: ControlPlane,
-    warehouse: Warehouse,
-    *,
-    against_destination: bool = False,
-    as_json: bool,
-) -> None:
+def _plan(name: str, home: Home, *, against_destination: bool = False, as_json: bool) -> None:
     from klantbeeld.activation import plan_export, plan_sync
 
-    if audience := _audience_of_files(name, warehouse):
-        _show_export(plan_export(audience, settings, control, warehouse), as_json)
+    if audience := _audience_of_files(name, home):
+        _show_export(plan_export(audience, home), as_json)
         return
     report = plan_sync(
         name,
-        settings,
-        control,
-        warehouse,
+        home,
         against_destination=against_destination,
         limit=None if as_json else _SHOWN_ROWS,
     )

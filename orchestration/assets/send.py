@@ -62,12 +62,12 @@ class Send:
 
     def go(self, platform: Platform, run_id: str) -> Report:
         """Bring the destination up to date."""
-        from klantbeeld.activation import run_export, run_sync
+        from klantbeeld.activation import Home, run_export, run_sync
 
-        place = (platform.settings, platform.control, platform.warehouse, run_id)
+        home = Home(platform.settings, platform.control, platform.warehouse)
         if self.is_file:
-            return run_export(audience_name(self.node), *place)
-        return run_sync(self.name, *place, progress=_Teller(self.name))
+            return run_export(audience_name(self.node), home, run_id)
+        return run_sync(self.name, home, run_id, progress=_Teller(self.name))
 
 
 class _Teller:

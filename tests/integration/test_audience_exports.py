@@ -88,7 +88,7 @@ def receive(
 
 
 def export(world: World) -> ExportReport:
-    return run_export("early_birds", world.settings, world.control, world.warehouse, "run")
+    return run_export("early_birds", world.place, "run")
 
 
 def files(folder: Path) -> list[str]:
@@ -296,10 +296,10 @@ def test_an_expired_file_is_removed_and_written_anew(world: World) -> None:
 def test_killed_around_the_rename_the_next_run_completes_it(world: World, failpoint: str) -> None:
     publish(world)
     code = (
-        "import sys; from pathlib import Path; from klantbeeld.activation import run_export;"
+        "import sys; from pathlib import Path; from klantbeeld.activation import Home, run_export;"
         "from klantbeeld.control import open_control; from klantbeeld.settings import *;"
         "from klantbeeld.warehouse import Warehouse; s = load_settings(home=Path(sys.argv[1]));"
-        "c = open_control(s); run_export('early_birds', s, c, Warehouse(s, c), 'killed')"
+        "c = open_control(s); run_export('early_birds', Home(s, c, Warehouse(s, c)), 'killed')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(world.home)],

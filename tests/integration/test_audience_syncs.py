@@ -71,7 +71,7 @@ class AudienceWorld(RowsWorld):
         )
 
     def send(self) -> SyncReport:
-        return run_sync("early_birds", self.settings, self.control, self.warehouse, "run")
+        return run_sync("early_birds", self.place, "run")
 
     def withdraw(self, n: int) -> None:
         """A withdrawal reaches the control plane after the version was built."""
@@ -120,7 +120,7 @@ def test_members_join_the_list_and_leave_it_and_nothing_else_is_sent(
     assert (report.status, report.creates, report.deletes) == ("synced", 1, 2)
     assert set(mailing.members) == {address(n) for n in (2, 3, 4, 5, 7)}
     assert len(mailing.known) == 7, "off the list, and not deleted"
-    shown = list(last_results("early_birds", world.settings, world.control, world.warehouse))
+    shown = list(last_results("early_birds", world.place))
     assert {row["operation"] for row in shown} == {"create", "remove"}
     assert not any("@" in row["key"] for row in shown)
 

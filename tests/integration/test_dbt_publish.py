@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from demo.world import generate_tables
-from klantbeeld.activation import SyncReport, run_sync
+from klantbeeld.activation import Home, SyncReport, run_sync
 from klantbeeld.activation.specs import list_audiences, list_syncs, read_manifest
 from klantbeeld.files import private_dir
 from klantbeeld.transform.registry import refresh
@@ -380,7 +380,7 @@ def test_who_unsubscribes_at_the_newsletter_leaves_the_list_though_a_broken_join
             on_commit=lambda *_: None,
             manifest=world.target / "manifest.json",
         )
-        return run_sync("friends", settings, home.control, home.warehouse, "run")
+        return run_sync("friends", Home(settings, home.control, home.warehouse), "run")
 
     first = send("true")
     before = set(mailing.members)

@@ -216,7 +216,7 @@ def test_of_a_create_only_api_every_possible_double_is_listed_and_none_is_made(
         assert report.status in ("synced", "degraded", "unchanged")
         assert set(intake.rows.values()) <= {1}, "no row was made twice"
         by_state: dict[str, set[str]] = {}
-        for row in last_results(api.SYNC, world.settings, world.control, world.warehouse):
+        for row in last_results(api.SYNC, world.place):
             by_state.setdefault(row["state"], set()).add(row["key"])
         unknown = by_state.pop("unknown", set())
         assert by_state == {"acknowledged": {row["customer"] for row in rows} - unknown}

@@ -289,7 +289,7 @@ def publish(world: World, count: int = 8) -> None:
 
 
 def export(world: World) -> ExportReport:
-    return run_export("early_birds", world.settings, world.control, world.warehouse, "run")
+    return run_export("early_birds", world.place, "run")
 
 
 def test_an_audience_arrives_with_its_manifest_once_and_expires(

@@ -20,15 +20,15 @@ from tests.fixtures.activation import COLUMNS, SYNC, Crm, Proxy, World, contact_
 
 
 def plan(world: World, **options: Any) -> Any:
-    return plan_sync(SYNC, world.settings, world.control, world.warehouse, **options)
+    return plan_sync(SYNC, world.place, **options)
 
 
 def apply(world: World, plan_id: str) -> Any:
-    return apply_plan(plan_id, world.settings, world.control, world.warehouse, "applied")
+    return apply_plan(plan_id, world.place, "applied")
 
 
 def reconcile(world: World, **options: Any) -> Any:
-    return reconcile_sync(SYNC, world.settings, world.control, world.warehouse, **options)
+    return reconcile_sync(SYNC, world.place, **options)
 
 
 def drifted(drift: Any) -> dict[str, int]:
@@ -244,10 +244,7 @@ def test_what_others_did_to_the_contacts_is_told_by_kind_and_relinked(
     kept = {row["contact_id"]: row["full_name"] for row in rows[4:]}
     kept |= {another: rows[1]["full_name"], rekeyed: rows[3]["full_name"]}
     assert {key: row["cdp_fullname"] for key, row in crm.profiles().items()} == kept
-    log = {
-        row["key"]: row["reason"]
-        for row in last_results(SYNC, world.settings, world.control, world.warehouse)
-    }
+    log = {row["key"]: row["reason"] for row in last_results(SYNC, world.place)}
     assert log[into_another] == f"merged there: sent for {another}"
     assert "was it deleted?" in log[deleted]
     world.publish([row for row in rows if row["contact_id"] != deleted])
@@ -406,7 +403,7 @@ def test_whose_value_stands(
     report = world.sync()
     assert report.status == "synced"
     assert city_of(crm) == expected
-    told = list(conflicts(SYNC, world.settings, world.control, world.warehouse))
+    told = list(conflicts(SYNC, world.place))
     assert [(row["column"], row["resolution"]) for row in told] == (
         [("cdp_city", conflict)] if conflict else []
     )
@@ -454,7 +451,7 @@ def test_a_row_that_was_refused_too_often_waits_for_other_data(world: World, crm
     with world.control.read() as connection:
         (row,) = connection.execute(sa.select(outbox).where(outbox.c.state == "rejected"))
     assert (row.rejections, row.destination_key) == (2, bad["contact_id"])
-    told = last_results(SYNC, world.settings, world.control, world.warehouse, "rejected")
+    told = last_results(SYNC, world.place, "rejected")
     assert [result["rejections"] for result in told] == [2]
     world.publish([rows[0], {**bad, "city": "Ede"}], give_up_after=2)
     assert world.sync().status == "synced"

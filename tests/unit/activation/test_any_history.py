@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from klantbeeld.activation import plan_sync, reconcile_sync
+from klantbeeld.activation import plan_sync
 from klantbeeld.control import open_control
 from klantbeeld.control.store import raise_epoch
 from klantbeeld.warehouse import Warehouse
@@ -198,8 +198,7 @@ class History(RuleBasedStateMachine):
         """Undisturbed, it ends in what the model wants, and then has nothing to do."""
         self.publish()
         if self.was_meddled:
-            arguments = (SYNC, self.world.settings, self.world.control, self.world.warehouse)
-            reconcile_sync(*arguments, repair=True)
+            self.world.reconcile(repair=True)
             self.was_meddled = False
         report = self.world.sync()
         if report.status == "held":  # a first sync in a home that was restored to before it
@@ -220,10 +219,7 @@ class History(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.settle()
-            plan = plan_sync(
-                SYNC, self.world.settings, self.world.control, self.world.warehouse,
-                against_destination=True,
-            )  # fmt: skip
+            plan = plan_sync(SYNC, self.world.place, against_destination=True)
             assert (plan.creates, plan.updates, plan.deletes) == (0, 0, 0)
         finally:
             self.world.close()
