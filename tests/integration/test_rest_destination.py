@@ -288,14 +288,89 @@ def test_an_answer_acknowledges_only_what_it_proves(
     assert states(outcomes) == ({"c1": state} if state else {})
 
 
-def test_errors_inside_a_success_are_a_refusal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("described", [{"key": "id", "errors": "errors"}, {}])
+def test_errors_inside_a_success_are_a_refusal(tmp_path: Path, described: dict[str, str]) -> None:
     service = answering(Told(200, {"id": "c1", "errors": [{"code": "bad", "message": "points"}]}))
     entity = copy.deepcopy(UPSERT)
-    entity["upsert"]["answer"]["errors"] = "errors"
+    entity["upsert"]["answer"] = described
     destination = opened(tmp_path, section(service, entity), COLUMNS)
     (outcome,) = destination.write([operation(destination, "c1", points=1)]).values()
     service.close()
     assert (outcome.state, outcome.reason) == ("rejected", "200 bad points")
+
+
+def test_only_a_list_without_it_proves_that_a_row_is_not_there(
+    world: RowsWorld, service: Service, members: Members
+) -> None:
+    world.publish(rows(2), COLUMNS, mode="mirror")
+    world.sync()
+    before = copy.deepcopy(members.held())
+    world.publish([{"customer": "c0", "city": "Zwolle", "points": 0}], COLUMNS, mode="mirror")
+    error = Told(200, {"data": None, "errors": [{"code": "busy"}]})
+    service.application = lambda asked: error if asked.method == "GET" else members(asked)
+    report = world.sync()
+    assert (report.status, report.acknowledged) == ("failed", 0)
+    assert members.held() == before, "nothing made twice, and no delete believed"
+    with pytest.raises(HttpError, match="error inside a success"):
+        world.reconcile()
+    service.application = members
+    assert world.sync().acknowledged == 2
+    assert {key: row["city"] for key, row in members.held().items()} == {"c0": "Zwolle"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Told(200, {"errors": [{"code": "busy"}]}),
+        Told(200, {"data": {"items": "none"}}),
+        Told(200, {"data": {"items": [{"attributes": {"city": "Ede"}}]}}),
+        Told(200, {"items": []}),
+        Told(404, body=b"<html>no such page</html>"),
+        Told(200, body=b"[" * 100_000),
+    ],
+    ids=["error", "text", "no key", "elsewhere", "page", "nested"],
+)
+def test_an_answer_without_rows_is_no_list_without_rows(tmp_path: Path, told: Told) -> None:
+    service = answering(told)
+    destination = opened(tmp_path, section(service, FIND_THEN_CREATE), COLUMNS)
+    assert isinstance(destination, InspectableDestination)
+    for read in (lambda: destination.read(["c1"], []), lambda: list(destination.read_all([]))):
+        with pytest.raises(HttpError):
+            read()
+    service.close()
+
+
+def test_a_key_that_is_kept_in_another_form_makes_one_row_and_is_told(tmp_path: Path) -> None:
+    kept = {"Abc": "abc", "007": "7", "e\u0301": "\u00e9", " a": "a", "0012": 12, "fine": "fine"}
+    held: dict[str, Any] = {}
+
+    def application(asked: Asked) -> Told:
+        if asked.method == "GET":
+            return Told(200, {"data": {"items": list(held.values())}})
+        row = asked.json["member"]
+        key = row["external_id"]
+        assert key not in held, "made twice"
+        held[key] = {"id": len(held), "attributes": row | {"external_id": kept[key]}}
+        return Told(201, {"data": {"external_id": kept[key]}})
+
+    service = Service(application)
+    world = RowsWorld(tmp_path / "home", section(service, FIND_THEN_CREATE), batch_size=10)
+    world.publish([{"customer": key, "city": "Ede", "points": 1} for key in kept], COLUMNS)
+    assert [(world.sync().acknowledged, world.sync().rejected)] == [(1, 5)]
+    assert all("another form" in row.reason for row in world.operations() if row.reason)
+    assert len(held) == len(kept)
+    world.close()
+    service.close()
+
+
+def test_a_key_that_cannot_stand_in_a_header_is_refused_alone(tmp_path: Path) -> None:
+    service = answering(Told(200, {"id": "c1"}))
+    entity = copy.deepcopy(UPSERT)
+    entity["upsert"] |= {"headers": {"X-Id": "{key}"}}
+    destination = opened(tmp_path, section(service, entity), COLUMNS)
+    some = [operation(destination, key, points=1) for key in ("Ω\n", "c1")]
+    assert states(destination.write(some)) == {"Ω\n": "rejected", "c1": "acknowledged"}
+    service.close()
 
 
 def test_a_system_that_stays_silent_is_left_in_peace(tmp_path: Path) -> None:
@@ -504,7 +579,16 @@ def test_a_batch_is_believed_row_by_row(
         assert outcomes["op-b"].reason == "200 no points"
 
 
-@pytest.mark.parametrize("body", [b"<html>", b'{"results": [{"id": "a", "sta', b"[]", b"null"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b'{"results": [{"id": "a", "sta',
+        b"[]",
+        b"null",
+        b'{"results": [{"id": "a", "status": ["created"]}, {"status": "created"}]}',
+    ],
+)
 def test_a_batch_whose_answer_cannot_be_read_proves_nothing(tmp_path: Path, body: bytes) -> None:
     service = answering(Told(200, body=body))
     destination = opened(tmp_path, section(service, BATCH), COLUMNS)

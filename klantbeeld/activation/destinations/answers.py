@@ -6,13 +6,17 @@ its file.
     values -> plain -> body -> send_each -> an answer per row -> outcome_of -> outcomes by op_id
 
 An answer proves something only if it can be that system's: a success whose body is a page of HTML
-is a sign-in page or a proxy, and proves nothing.
+is a sign-in page or a proxy, and proves nothing. Least of all does it prove that a row is not
+there: that is believed of a list of rows without it (`needed_rows`), never of an answer that is
+something else.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,7 +26,7 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import Field
 
-from klantbeeld.activation.destinations import MISSING
+from klantbeeld.activation.destinations import MISSING, RowRefused
 from klantbeeld.activation.ledger import Operation, Outcome
 from klantbeeld.http import (
     REPEATABLE_METHODS,
@@ -63,7 +67,13 @@ Send = Callable[[Operation], Outcome | None]
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: dates and times in ISO 8601, decimals as numbers."""
+    """A value as JSON has it: dates and times in ISO 8601, decimals as numbers.
+
+    Raises:
+        RowRefused: It is a number that JSON does not have: infinite, or none.
+    """
+    if isinstance(value, Decimal | float) and not math.isfinite(value):
+        raise RowRefused("a value is an infinite number, or none")
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime | date):
@@ -102,14 +112,40 @@ def comparable_text(value: Any) -> str | None:
     if text == "":
         return None
     if _NUMBER.fullmatch(text):
-        return format(Decimal(text).normalize(), "f")
+        whole, _, fraction = text.partition(".")
+        fraction = fraction.rstrip("0")
+        return f"{whole}.{fraction}" if fraction else whole if whole != "-0" else "0"
     if _MOMENT.match(text):
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC).isoformat()
+        except (ValueError, OverflowError):  # no date, or one beyond the years that there are
             return text
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     return text
+
+
+def key_text(there: Any) -> str | None:
+    """A key in an answer as text, whole numbers without a fraction; None if it can be no key."""
+    if isinstance(there, float) and there.is_integer():
+        return str(int(there))
+    if isinstance(there, bool) or not isinstance(there, str | int):
+        return None
+    return str(there)
+
+
+def is_other_form(there: Any, key: str) -> bool:
+    """Whether a key in an answer is ours in another form: a system that keeps keys in its own way.
+
+    Case, spaces at the ends, leading zeros and the forms of Unicode do not count.
+    """
+    text = key_text(there)
+    return text is not None and text != key and _folded(text) == _folded(key)
+
+
+def _folded(key: str) -> str:
+    folded = unicodedata.normalize("NFKC", key).casefold().strip()
+    return folded.lstrip("0") if folded.isdigit() else folded
 
 
 def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]:
@@ -208,24 +244,28 @@ def outcome_of(
     """
     status = response.status_code
     if 200 <= status < 300:
-        is_proof = not response.content or document(response) is not None
-        return Outcome("acknowledged") if is_proof else None
+        return Outcome("acknowledged") if is_own(response) else None
     if status in _NOT_TAKEN:
         response.raise_for_status()
-    if status in _GONE and operation.kind in ("delete", "remove"):
+    if status in _GONE and operation.kind in ("delete", "remove") and is_own(response):
         return Outcome("acknowledged", "was gone already")
-    if status in _GONE and operation.kind == "update":
+    if status in _GONE and operation.kind == "update" and is_own(response):
         return Outcome(MISSING)
     if 400 <= status < 500 and status != 408:
         return Outcome("rejected", reason or str(status))
     return None
 
 
+def is_own(response: requests.Response) -> bool:
+    """Whether an answer can be that of an API: empty, or JSON."""
+    return not response.content or document(response) is not None
+
+
 def document(response: requests.Response) -> Any:
     """The body of an answer as JSON; None if it is none, or null."""
     try:
         return json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: brackets within brackets, without end
         return None
 
 
@@ -244,6 +284,24 @@ def needed_document(response: requests.Response) -> Any:
     return found
 
 
+def needed_rows(body: Any, path: str, host: str | None) -> list[dict[str, Any]]:
+    """The rows at a path of an answer: a list of them, or one. Null and `{}` there are no rows.
+
+    Raises:
+        HttpError: There is something else, or nothing: that says nothing about what is not there.
+    """
+    above, _, last = path.rpartition(".")
+    holder, found = dig(body, above), dig(body, path)
+    is_told = not path or isinstance(holder, list) or (isinstance(holder, dict) and last in holder)
+    rows = found if isinstance(found, list) else [found] if found else []
+    if not is_told or not all(isinstance(row, dict) for row in rows):
+        raise HttpError(
+            f"{host} answered without the rows that it was asked for.",
+            hint="If that was no error of its own, correct in the settings where the rows are.",
+        )
+    return rows
+
+
 def dig(found: Any, path: str) -> Any:
     """What is at a path such as `data.0.id` in a JSON document; None if there is nothing."""
     for step in path.split(".") if path else []:
@@ -258,6 +316,7 @@ def dig(found: Any, path: str) -> Any:
 
 def told_reason(status: object, code: object, message: object, columns: Iterable[str]) -> str:
     """Status, error code and the columns of ours that a message names: its text may hold values."""
+    status = status if _CODE.fullmatch(str(status)) else "refused"
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else ""
     text = message if isinstance(message, str) else ""
     words = set(re.findall(r"[A-Za-z0-9_]+", text))

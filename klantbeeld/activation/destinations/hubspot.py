@@ -29,6 +29,7 @@ from klantbeeld.activation.destinations.answers import (
     dig,
     document,
     needed_document,
+    needed_rows,
     send_groups,
     told_reason,
 )
@@ -277,7 +278,7 @@ class HubSpot:
             answer = needed_document(self._ask("batch/read", body))
             if dig(answer, "status") != "COMPLETE":
                 raise HttpError("HubSpot did not complete a read.", "The next run reads again.")
-            for row in _rows(answer, "results"):
+            for row in needed_rows(answer, "results", "HubSpot"):
                 rows[self._key(self._key_of(row))] = row
         return {key: rows[self._key(key)] for key in keys if self._key(key) in rows}
 
@@ -292,7 +293,8 @@ class HubSpot:
             )
             response.raise_for_status()
             answer = needed_document(response)
-            rows = {self._key_of(row): row["properties"] for row in _rows(answer, "results")}
+            found = needed_rows(answer, "results", "HubSpot")
+            rows = {self._key_of(row): row["properties"] for row in found}
             yield {key: row for key, row in rows.items() if key}
             after = dig(answer, "paging.next.after")
             if not after:

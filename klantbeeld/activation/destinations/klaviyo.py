@@ -32,6 +32,7 @@ from klantbeeld.activation.destinations.answers import (
     dig,
     document,
     needed_document,
+    needed_rows,
     outcome_of,
     plain,
     send_each,
@@ -270,9 +271,8 @@ class Klaviyo:
             response = self._http.get(url)
             response.raise_for_status()
             body = needed_document(response)
-            rows = dig(body, "data")
             found = {}
-            for row in rows if isinstance(rows, list) else ():
+            for row in needed_rows(body, "data", "Klaviyo"):
                 key = dig(row, f"attributes.{self._spec.key_column}")
                 if key:
                     found[str(key)] = row

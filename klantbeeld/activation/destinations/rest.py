@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -36,7 +36,11 @@ from klantbeeld.activation.destinations.answers import (
     comparable_texts,
     dig,
     document,
+    is_other_form,
+    is_own,
+    key_text,
     needed_document,
+    needed_rows,
     outcome_of,
     plain,
     send_each,
@@ -51,6 +55,7 @@ from klantbeeld.http import (
     RETRIED_STATUSES,
     ClientCredentials,
     HttpError,
+    RequestRefused,
     RetryPolicy,
     StaticToken,
     TokenProvider,
@@ -108,7 +113,8 @@ class Answer(_Section):
 
     Attributes:
         key: Path of the key in the answer; it must be the row's own.
-        errors: Path that is filled when the row was refused, whatever the status.
+        errors: Path that is filled when the row was refused, whatever the status; without it,
+            `errors` or `error` is.
         code: Path of the code in an error: what `errors` points to, the first one of a list, or
             else the whole answer.
         message: Path of the text in an error. Only the column names in it are kept.
@@ -173,7 +179,8 @@ class Batch(Request):
         row: Template of one of `{rows}`.
         rows: Path of the results in the answer.
         key: Path of the key in a result.
-        status: Path of a result's status; without it, a result without errors is a success.
+        status: Path of a result's status; without it, a result without `answer.errors` is a
+            success.
         ok: The statuses that are a success.
         errors: Path of the refused rows, if they are a list of their own. They need a key too.
     """
@@ -252,6 +259,7 @@ class Rest:
         self._spec = spec
         self._entity = entity
         self._base = own.base_url.rstrip("/") + "/"
+        self._host = urlsplit(self._base).hostname
         self.is_readable = entity.find is not None
         self.is_idempotent = entity.create is None or "op_id" in _names(entity.create)
         self.largest_batch = 1_000 if self.is_readable or self.is_idempotent else _UNPROVABLE
@@ -326,6 +334,8 @@ class Rest:
         if entity.find is not None and (entity.create or operation.kind in _LEAVING):
             try:
                 found = self._find(entity.find, operation.key)
+            except (RowRefused, RequestRefused) as error:
+                return Outcome("rejected", error.message)
             except HttpError as error:
                 if was_not_taken(error):
                     raise
@@ -349,21 +359,24 @@ class Rest:
         known = self._known(operation)
         if entity.find is not None and found is not None and entity.find.id is not None:
             known["id"] = dig(found, entity.find.id)
-        response = self._ask(request, known)
+        try:
+            response = self._ask(request, known)
+        except RequestRefused as error:
+            return Outcome("rejected", error.message)
         body = document(response)
         outcome = outcome_of(operation, response, self._reason(request, response.status_code, body))
         if outcome is None or outcome.state != "acknowledged" or response.status_code >= 400:
             return outcome
         answer = request.answer
-        if answer.errors is not None and dig(body, answer.errors):
+        if _errors(answer, body):
             return Outcome("rejected", self._reason(request, response.status_code, body))
-        if answer.key is not None and not _is_key(dig(body, answer.key), operation.key):
+        if answer.key is not None and key_text(dig(body, answer.key)) != operation.key:
             return None
         return outcome
 
     def _reason(self, request: Request, status: object, body: Any) -> str:
         answer = request.answer
-        errors = (dig(body, answer.errors) if answer.errors else None) or body
+        errors = _errors(answer, body) or body
         first = errors[0] if isinstance(errors, list) and errors else errors
         return told_reason(
             status, dig(first, answer.code), dig(first, answer.message), self._spec.columns.values()
@@ -416,11 +429,15 @@ class Rest:
         for path, is_refusal in ((batch.rows, False), (batch.errors, True)):
             results = dig(body, path) if path is not None else None
             for result in results if isinstance(results, list) else ():
-                operation = by_key.get(str(dig(result, batch.key)))
+                operation = by_key.get(key_text(dig(result, batch.key)) or "")
                 status = dig(result, batch.status) if batch.status else ""
-                if operation is None or (status not in batch.ok and status in RETRIED_STATUSES):
+                is_status = status is None or isinstance(status, str | int)
+                if operation is None or not is_status:
                     continue
-                failed = bool(batch.answer.errors and dig(result, batch.answer.errors))
+                if status not in batch.ok and status in RETRIED_STATUSES:
+                    continue
+                is_judged = batch.status is None or batch.answer.errors is not None
+                failed = is_judged and bool(_errors(batch.answer, result))
                 if is_refusal or failed or (batch.status and status not in batch.ok):
                     yield operation, Outcome("rejected", self._reason(batch, status or 200, result))
                 else:
@@ -435,7 +452,10 @@ class Rest:
             return {}
         found: dict[str, dict[str, Any]] = {}
         for key in keys:
-            row = self._find(find, key)
+            try:
+                row = self._find(find, key)
+            except (RowRefused, RequestRefused):  # refused when it is sent, with the reason
+                continue
             values = dig(row, find.values) if row is not None else None
             if isinstance(values, dict):
                 found[key] = values
@@ -446,17 +466,53 @@ class Rest:
 
         Raises:
             HttpError: The system did not answer as it should: whether it has the row is not known.
+            RowRefused: It has a row whose key is this one in another form: made again and again, it
+                would be there many times.
         """
         known = {"key": key, self._spec.key_column: key}
         response = self._ask(find, known)
-        if response.status_code in (404, 410):
+        if response.status_code in (404, 410) and is_own(response):
             return None
-        response.raise_for_status()
-        rows = dig(needed_document(response), find.rows)
-        for row in rows if isinstance(rows, list) else [rows]:
-            if _is_key(dig(row, find.key), key):
-                return cast(dict[str, Any], row)
+        others = False
+        for row in self._rows(find, response):
+            there = self._row_key(find.key, row)
+            if there == key:
+                return row
+            others = others or is_other_form(there, key)
+        if others:
+            raise RowRefused("the system keeps its key in another form: case, zeros, spaces, marks")
         return None
+
+    def _rows(self, request: Find | Listing, response: requests.Response) -> list[dict[str, Any]]:
+        """The rows of an answer to a request for rows.
+
+        Raises:
+            HttpError: It is an error, or has none.
+        """
+        response.raise_for_status()
+        body = needed_document(response)
+        if _errors(request.answer, body):
+            reason = self._reason(request, response.status_code, body)
+            raise HttpError(f"{self._host} answered with an error inside a success: {reason}.")
+        return needed_rows(body, request.rows, self._host)
+
+    def _row_key(self, path: str, row: Mapping[str, Any]) -> str | None:
+        """The key of a row, None if it has none: then it is nothing of ours.
+
+        Raises:
+            HttpError: It is something that cannot be a key, or it is not where it should be.
+        """
+        there = dig(row, path)
+        above, _, last = path.rpartition(".")
+        holder = dig(row, above)
+        if key_text(there) is None and not (
+            there is None and isinstance(holder, dict) and last in holder
+        ):
+            raise HttpError(
+                f"{self._host} answered with rows that have no key at {path}.",
+                hint="Correct `key` of its find and list requests in the settings.",
+            )
+        return key_text(there)
 
     def _read_all(
         self, listing: Listing, columns: Iterable[str]
@@ -465,21 +521,23 @@ class Rest:
         response = self._ask(listing, {})
         seen: set[str] = set()
         while True:
-            response.raise_for_status()
-            body = needed_document(response)
             page = {}
-            rows = dig(body, listing.rows)
-            for row in rows if isinstance(rows, list) else ():
-                key, values = dig(row, listing.key), dig(row, listing.values)
-                if isinstance(key, str | int) and isinstance(values, dict):
-                    page[str(key)] = values
+            for row in self._rows(listing, response):
+                key, values = self._row_key(listing.key, row), dig(row, listing.values)
+                if not isinstance(values, dict):
+                    raise HttpError(
+                        f"{self._host} listed rows that have no values at {listing.values}.",
+                        hint="Correct `values` of its list request in the settings.",
+                    )
+                if key is not None:
+                    page[key] = values
             yield page
-            following = dig(body, listing.next) if listing.next is not None else None
-            if following in (None, ""):
+            following = listing.next and dig(document(response), listing.next)
+            if not following:
                 return
             if str(following) in seen:
                 raise HttpError(
-                    f"{urlsplit(self._base).hostname} gives the same page again and again.",
+                    f"{self._host} gives the same page again and again.",
                     hint="Correct `next` of its list request in the settings.",
                 )
             seen.add(str(following))
@@ -525,8 +583,11 @@ def _credentials(own: RestSettings) -> dict[str, str]:
     return {}
 
 
-def _is_key(there: Any, key: str) -> bool:
-    return isinstance(there, str | int) and str(there) == key
+def _errors(answer: Answer, body: Any) -> Any:
+    """What is filled where an answer has its errors; nothing if it has none."""
+    if answer.errors is not None:
+        return dig(body, answer.errors)
+    return dig(body, "errors") or dig(body, "error")
 
 
 def _names(request: Request) -> set[str]:

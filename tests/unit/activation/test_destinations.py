@@ -21,6 +21,7 @@ from klantbeeld.activation.destinations import (
     RECORDS,
     InspectableDestination,
     RecordDestination,
+    RowRefused,
     open_files,
     open_records,
 )
@@ -167,10 +168,26 @@ def test_the_same_value_in_another_spelling_is_the_same(sent: Any, there: Any) -
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("012", "12"), ("0612", 612), ("a", "A"), ("1e3", 1000), (None, 0)]
+    ("one", "other"),
+    [
+        ("012", "12"),
+        ("0612", 612),
+        ("a", "A"),
+        ("1e3", 1000),
+        (None, 0),
+        ("9" * 29 + "1", "9" * 29 + "2"),
+    ],
 )
 def test_what_only_looks_alike_is_not_the_same(one: Any, other: Any) -> None:
     assert comparable_text(one) != comparable_text(other)
+
+
+def test_what_no_answer_should_hold_is_compared_or_refused() -> None:
+    before_all_years = "0001-01-01T00:00:00+02:00"
+    assert comparable_text(before_all_years) == before_all_years
+    for value in (float("nan"), float("inf"), Decimal("NaN")):
+        with pytest.raises(RowRefused):
+            plain(value)
 
 
 # ---- what the doctor says ----------------------------------------------------------------------
