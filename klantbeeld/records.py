@@ -1,7 +1,7 @@
 """How a record is named: `source:entity:key`, and what stands in for a key that is personal data.
 
-The two functions give SQL, because records are many: they are used where tables are read, never row
-by row.
+Most functions give SQL, because records are many: they are used where tables are read, never row by
+row.
 """
 
 import hashlib
@@ -48,3 +48,11 @@ def keyed_hash(value: str, home_key: bytes) -> str:
     key = home_key.hex()
     inner = hashlib.sha256((key + value).encode()).hexdigest()
     return hashlib.sha256((key + inner).encode()).hexdigest()[:32]
+
+
+def typed_record_id(text: str, home_key: bytes) -> str:
+    """A record id as a person types it: an e-mail address in it stands for its keyed hash."""
+    head, colon, key = text.strip().rpartition(":")
+    if "@" not in key:
+        return text.strip()
+    return f"{head}{colon}{keyed_hash(key.strip().lower(), home_key)}"

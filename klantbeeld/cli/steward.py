@@ -17,6 +17,10 @@ from klantbeeld.control.store import current_user
 from klantbeeld.errors import ExitCode, KlantbeeldError
 
 _SHOWN = 6
+_NOT_BOUND = (
+    "None of these binds, and their records stay where they are, until one is undone: "
+    "`klantbeeld identity undo DECISION --why TEXT`."
+)
 
 _by = click.option(
     "--by", default=current_user, help="Who decides.  [default: the name you are logged in with]"
@@ -48,9 +52,10 @@ def merge(names: tuple[str, ...], by: str, why: str) -> None:
     from klantbeeld.identity.membership import find
 
     if len(set(names)) < 2:
-        raise click.UsageError("Name at least two profiles or records.")
-    _, control = open_home()
-    found = [find(control, name) for name in names]
+        raise click.UsageError("Name at least two profiles or records, each once.")
+    settings, control = open_home()
+    key = settings.home_key()
+    found = [find(control, name, key) for name in names]
     records = sorted({record for named in found for record in named.records})
     if len(records) < 2:
         raise KlantbeeldError("there is nothing to merge", "Name at least two profiles or records.")
@@ -59,9 +64,10 @@ def merge(names: tuple[str, ...], by: str, why: str) -> None:
     )
     profiles = {n.profile.profile_id: n.profile for n in found if n.profile is not None}
     click.echo(f"{action}: {_list(records)} are one person ({new} decision(s))")
-    _tell_unknown(control, records)
+    unknown = _tell_unknown(control, records, action)
     if len(profiles) < 2:
-        click.echo("They are in one profile already; from now on nothing takes them apart.")
+        if len(profiles) == 1 and not unknown:
+            click.echo("They are in one profile already; from now on nothing takes them apart.")
         return
     kept = min(profiles.values(), key=lambda profile: (-len(profile.records), profile.number))
     sizes = ", ".join(f"{p.profile_id} ({len(p.records)} records)" for p in profiles.values())
@@ -82,20 +88,20 @@ def split(names: tuple[str, ...], by: str, why: str) -> None:
     from klantbeeld.identity.decisions import DIFFERENT, decide
     from klantbeeld.identity.membership import find
 
-    _, control = open_home()
-    first = find(control, names[0])
+    settings, control = open_home()
+    found = [find(control, name, settings.home_key()) for name in names]
+    first, others = found[0], found[1:]
     if not first.is_profile:
-        if len(names) != 2 or names[0] == names[1]:
+        if len(others) != 1 or others[0].is_profile or others[0].name == first.name:
             raise KlantbeeldError(
-                "name a profile and the records that go, or two records",
+                "name a profile and the records that go, or two different records",
                 "klantbeeld identity split PROFILE RECORD… --why TEXT",
                 ExitCode.USAGE,
             )
-        going, staying = [names[1]], [names[0]]
-        find(control, names[1])
+        going, staying = [others[0].name], [first.name]
     else:
         assert first.profile is not None  # noqa: S101 - narrows the type: a profile was named
-        going = sorted(set(names[1:]))
+        going = sorted({other.name for other in others})
         strangers = [record for record in going if record not in first.records]
         staying = [record for record in first.records if record not in going]
         if strangers or not going or not staying:
@@ -111,11 +117,13 @@ def split(names: tuple[str, ...], by: str, why: str) -> None:
     click.echo(
         f"{action}: {_list(going)} and {_list(staying)} are not one person ({new} decision(s))"
     )
-    _tell_unknown(control, [*going, *staying])
+    unknown = _tell_unknown(control, [*going, *staying], action)
     profiles = [first.profile] if first.profile else []
     if not first.is_profile:
-        other = find(control, names[1]).profile
-        if not profiles or other is None or other.profile_id != profiles[0].profile_id:
+        other = others[0].profile
+        if unknown or not profiles or other is None:
+            return
+        if other.profile_id != profiles[0].profile_id:
             click.echo("They are in different profiles already; from now on nothing joins them.")
             return
         click.echo(
@@ -141,16 +149,18 @@ def pass_through(records: tuple[str, ...], by: str, why: str) -> None:
     from klantbeeld.identity.decisions import PASS_THROUGH, decide
     from klantbeeld.identity.membership import find
 
-    _, control = open_home()
-    for record in records:
-        if find(control, record).is_profile:
-            raise KlantbeeldError(f"{record} is a profile", "Name the record that stands alone.")
-    action, new = decide(
-        control, PASS_THROUGH, [(record, None) for record in records], by=by, why=why
-    )
-    click.echo(f"{action}: {_list(records)} matched with nothing ({new} decision(s))")
-    _tell_unknown(control, records)
-    click.echo("At the next run each of them is a profile of its own.")
+    settings, control = open_home()
+    found = [find(control, record, settings.home_key()) for record in records]
+    for named in found:
+        if named.is_profile:
+            raise KlantbeeldError(
+                f"{named.name} is a profile", "Name the record that stands alone."
+            )
+    names = list(dict.fromkeys(named.name for named in found))
+    action, new = decide(control, PASS_THROUGH, [(name, None) for name in names], by=by, why=why)
+    click.echo(f"{action}: {_list(names)} matched with nothing ({new} decision(s))")
+    if len(_tell_unknown(control, names, action)) < len(names):
+        click.echo("At the next run each of them is a profile of its own.")
 
 
 @click.command()
@@ -210,6 +220,8 @@ def list_decisions(with_revoked: bool, as_json: bool) -> int:
         click.echo(f"contradiction: {contradiction.words}", err=as_json)
     if not as_json:
         click.echo(f"{len(in_force)} decision(s) in force, {len(contradictions)} contradiction(s)")
+        if contradictions:
+            click.echo(_NOT_BOUND)
     return ExitCode.ATTENTION if contradictions else ExitCode.OK
 
 
@@ -224,19 +236,15 @@ def import_decisions(file: Path, by: str) -> int:
     """
     from klantbeeld.identity.decisions import active_decisions, find_contradictions, import_csv
 
-    _, control = open_home()
-    done = import_csv(control, file, by=by)
+    settings, control = open_home()
+    done = import_csv(control, file, by=by, home_key=settings.home_key())
     click.echo(f"{done.added} decision(s) added, {done.known} known already")
-    active = active_decisions(control)
-    names = {*active.column("record_id_l").to_pylist(), *active.column("record_id_r").to_pylist()}
-    _tell_unknown(control, names - {None})
-    contradictions = find_contradictions(active)
+    _tell_unknown(control, done.records)
+    contradictions = find_contradictions(active_decisions(control))
     for contradiction in contradictions:
         click.echo(f"contradiction: {contradiction.words}")
     if contradictions:
-        click.echo(
-            "None of these binds, and their records stay where they are, until one is undone."
-        )
+        click.echo(_NOT_BOUND)
     return ExitCode.ATTENTION if contradictions else ExitCode.OK
 
 
@@ -281,7 +289,10 @@ def queue(kind: str | None, limit: int, as_json: bool) -> None:
         more = f", {len(items) - limit} more: --limit" if len(items) > limit else ""
         click.echo(f"{len(items)} question(s){more}")
         if items:
-            click.echo("Answer with `klantbeeld identity merge A B` or `split A B`, and --why.")
+            click.echo(
+                "`klantbeeld identity why RECORD RECORD` shows what is known; answer with `merge A "
+                "B` or `split A B`, and --why."
+            )
 
 
 @click.command()
@@ -296,8 +307,13 @@ def rekey(file: Path, remove: bool, by: str, why: str | None) -> None:
     """
     from klantbeeld.identity.aliases import add_aliases, remove_aliases
 
-    _, control = open_home()
-    done = remove_aliases(control, file) if remove else add_aliases(control, file, by=by, why=why)
+    settings, control = open_home()
+    key = settings.home_key()
+    done = (
+        remove_aliases(control, file, home_key=key)
+        if remove
+        else add_aliases(control, file, by=by, why=why, home_key=key)
+    )
     click.echo(
         f"{done.changed} alias(es) {'removed' if remove else 'added'}, {done.unchanged} as asked "
         f"already; {done.unknown} old record(s) are not in the last published version"
@@ -309,7 +325,7 @@ COMMANDS = (merge, split, pass_through, undo, decisions, queue, rekey)
 
 def _question(item: dict[str, Any]) -> str:
     revenue = "" if item["revenue_eur"] is None else f", revenue {item['revenue_eur']:,.2f} EUR"
-    head = f"{item['kind']:<14} {item['records']:>4} records{revenue}"
+    head = f"{item['kind']:<14} {item['review_id']} {item['records']:>4} records{revenue}"
     if item["weight"] is not None:
         head += f", weight {item['weight']:+.1f} bits ({item['match_probability']:.2f})"
     now = "together" if len(item["profile_ids"]) == 1 else "apart"
@@ -322,14 +338,27 @@ def _list(names: Sequence[str], most: int = _SHOWN) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _tell_unknown(control: ControlPlane, records: Iterable[str]) -> None:
-    """Say which records no published version holds: the decision is kept for when they come."""
+def _tell_unknown(
+    control: ControlPlane, records: Iterable[str], action: str | None = None
+) -> list[str]:
+    """Say which records no published version holds: the decision is kept for when they come.
+
+    Args:
+        control: The control plane; it is only read.
+        records: The records that were decided about.
+        action: What takes it back if it was a slip.
+
+    Returns:
+        The records.
+    """
     from klantbeeld.identity.membership import unpublished
 
     unknown = unpublished(control, records)
     if unknown:
+        slip = f" (a slip? klantbeeld identity undo {action} --why TEXT)" if action else ""
         click.secho(
             f"{len(unknown)} record(s) are not in the last published version; the decision binds "
-            f"when they are there: {_list(unknown)}",
+            f"when they are there: {_list(unknown)}{slip}",
             fg="yellow",
         )
+    return unknown

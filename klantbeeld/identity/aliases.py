@@ -23,6 +23,7 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity.decisions import read_csv
 from klantbeeld.identity.membership import unpublished
 from klantbeeld.identity.profile_ids import IdHistory
+from klantbeeld.records import typed_record_id
 
 COLUMNS: Final = ("old_record_id", "new_record_id")
 NO_ALIASES: Final = pa.schema([(name, pa.string()) for name in COLUMNS]).empty_table()
@@ -44,7 +45,9 @@ class Rekeyed:
     unknown: int
 
 
-def add_aliases(control: ControlPlane, path: Path, *, by: str, why: str | None) -> Rekeyed:
+def add_aliases(
+    control: ControlPlane, path: Path, *, by: str, why: str | None, home_key: bytes
+) -> Rekeyed:
     """Take `old_record_id, new_record_id` from a CSV file: all rows, or none.
 
     Two old records may become one; one old record cannot become two.
@@ -53,7 +56,7 @@ def add_aliases(control: ControlPlane, path: Path, *, by: str, why: str | None) 
         KlantbeeldError: The file is unusable, an old record has another new one already, or the
             aliases would run in a circle.
     """
-    given = _pairs_of(path)
+    given = _pairs_of(path, home_key)
     now = datetime.now(UTC)
     with control.begin() as connection:
         known = _known(connection)
@@ -85,9 +88,9 @@ def add_aliases(control: ControlPlane, path: Path, *, by: str, why: str | None) 
     return Rekeyed(len(new_rows), len(given) - len(new_rows), unknown)
 
 
-def remove_aliases(control: ControlPlane, path: Path) -> Rekeyed:
+def remove_aliases(control: ControlPlane, path: Path, *, home_key: bytes) -> Rekeyed:
     """Take back the aliases that a CSV file names, with the same columns as `add_aliases`."""
-    given = _pairs_of(path)
+    given = _pairs_of(path, home_key)
     with control.begin() as connection:
         known = _known(connection)
         gone = [old for old, new in given.items() if known.get(old) == new]
@@ -189,10 +192,10 @@ def _known(connection: sa.Connection) -> dict[str, str]:
     return {row.old_record_id: row.new_record_id for row in connection.execute(_query())}
 
 
-def _pairs_of(path: Path) -> dict[str, str]:
+def _pairs_of(path: Path, home_key: bytes) -> dict[str, str]:
     given: dict[str, str] = {}
     for line, row in read_csv(path, COLUMNS):
-        old, new = row[COLUMNS[0]], row[COLUMNS[1]]
+        old, new = (typed_record_id(row[name], home_key) for name in COLUMNS)
         if not old or not new or old == new:
             problem = "an old and another new record id are needed"
         elif given.get(old, new) != new:

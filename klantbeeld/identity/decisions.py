@@ -27,6 +27,7 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import steward_decisions as table
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity.clustering import connected_components
+from klantbeeld.records import typed_record_id
 
 Ints = NDArray[np.int64]
 
@@ -50,6 +51,8 @@ CSV_COLUMNS: Final = (
 # Two sides of a split are a decision for every pair between them.
 MOST_AT_ONCE: Final = 20_000
 _SHOWN: Final = 5
+# In source:entity:key.
+_COLONS: Final = 2
 _CHUNK: Final = 10_000
 
 
@@ -132,10 +135,12 @@ class Imported:
     Attributes:
         added: Decisions that are new here.
         known: Decisions that were here already.
+        records: The record ids that the file names.
     """
 
     added: int
     known: int
+    records: frozenset[str]
 
 
 def decide(
@@ -273,7 +278,7 @@ def export_csv(control: ControlPlane, target: TextIO) -> int:
     return len(decisions)
 
 
-def import_csv(control: ControlPlane, path: Path, *, by: str) -> Imported:
+def import_csv(control: ControlPlane, path: Path, *, by: str, home_key: bytes) -> Imported:
     """Take decisions from a file: all of its rows, or none if one is unusable.
 
     Needed are `verdict`, `record_id_l` and (but for `pass_through`) `record_id_r`; the other
@@ -285,6 +290,7 @@ def import_csv(control: ControlPlane, path: Path, *, by: str) -> Imported:
         control: The control plane.
         path: A CSV file in UTF-8, separated by commas or semicolons.
         by: Who decided, where the file does not say.
+        home_key: The home's secret: an e-mail address in a record id stands for its keyed hash.
 
     Raises:
         KlantbeeldError: The file or a row of it is unusable.
@@ -294,6 +300,8 @@ def import_csv(control: ControlPlane, path: Path, *, by: str) -> Imported:
     given: list[Decision] = []
     wrong: list[str] = []
     for line, row in read_csv(path, ("verdict", "record_id_l")):
+        for name in ("record_id_l", "record_id_r"):
+            row[name] = typed_record_id(row.get(name, ""), home_key)
         decision = _from_row(row, by, now)
         if isinstance(decision, str):
             wrong.append(f"line {line}: {decision}")
@@ -331,7 +339,8 @@ def import_csv(control: ControlPlane, path: Path, *, by: str) -> Imported:
         for start in range(0, len(rows), _CHUNK):
             connection.execute(table.insert(), rows[start : start + _CHUNK])
         control.audit(connection, "import_decisions", action, decisions=len(new), known=known)
-    return Imported(len(new), known)
+    names = {name for one in given for name in (one.record_id_l, one.record_id_r) if name}
+    return Imported(len(new), known, frozenset(names))
 
 
 def read_csv(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -351,6 +360,8 @@ def read_csv(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
                 for row in reader
             ]
             columns = reader.fieldnames or []
+    except FileNotFoundError:
+        raise KlantbeeldError(f"there is no file {path}", "It must be a CSV file.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise KlantbeeldError(
             f"{path} cannot be read as CSV: {error}", "It must be a CSV file in UTF-8."
@@ -359,7 +370,8 @@ def read_csv(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str
     if missing:
         raise KlantbeeldError(
             f"{path} has no column {', '.join(missing)}",
-            f"Its first line must name the columns; needed: {', '.join(needed)}.",
+            f"Its first line must name the columns; needed: {', '.join(needed)}"
+            + (f"; it names {', '.join(columns)}." if columns else "; it is empty."),
         )
     return rows
 
@@ -431,16 +443,14 @@ def _explain(
         one, other = int(a[row]), int(b[row])
         if one == other:
             chain = [beside[one][0][1]]
-            words = f"{names[row]} passes {records[one]} through"
+            words = f"{names[row]} says that {records[one]} is never matched"
         else:
             chain = _shortest_chain(beside, one, other)
-            words = f"{names[row]} says that {records[one]} and {records[other]} differ"
-        said = ", ".join(f"{names[n]} that {records[a[n]]} and {records[b[n]]} do" for n in chain)
-        found.append(
-            Contradiction(
-                (names[row], *(names[n] for n in chain)), f"{words}; {said} belong together"
-            )
+            words = f"{names[row]} says that {records[one]} and {records[other]} are two people"
+        said = ", ".join(
+            f"{names[n]} that {records[a[n]]} and {records[b[n]]} are one person" for n in chain
         )
+        found.append(Contradiction((names[row], *(names[n] for n in chain)), f"{words}; {said}"))
     return tuple(found)
 
 
@@ -483,6 +493,9 @@ def _from_row(row: dict[str, str], by: str, now: datetime) -> Decision | str:
         return f"{verdict} needs {needed}"
     if left == right:
         return "the two record ids are the same"
+    strange = [name for name in (left, right) if name and name.count(":") < _COLONS]
+    if strange:
+        return f"{strange[0]} is not a record id (source:entity:key)"
     moments: dict[str, datetime | None] = {}
     for name in ("decided_at", "revoked_at"):
         text = row.get(name)

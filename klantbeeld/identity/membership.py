@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import former_profile_records, profile_ids, profile_records
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.records import typed_record_id
 
 _CHUNK: Final = 500
 
@@ -37,7 +38,7 @@ class Named:
     """What a name stands for.
 
     Attributes:
-        name: As it was typed.
+        name: As it was typed; an e-mail address as its keyed hash.
         profile: The profile it names or, for a record, the one that it is in; none for a record
             that was never published.
         is_profile: Whether a profile was named, and so all of its records.
@@ -53,17 +54,23 @@ class Named:
         return self.profile.records if self.is_profile and self.profile else (self.name,)
 
 
-def find(control: ControlPlane, name: str) -> Named:
+def find(control: ControlPlane, typed: str, home_key: bytes) -> Named:
     """Look a profile id or a record id up.
+
+    Args:
+        control: The control plane; it is only read.
+        typed: The id; an e-mail address in it stands for its keyed hash.
+        home_key: The home's secret.
 
     Raises:
         KlantbeeldError: It is neither, or the profile has no records left.
     """
+    name = typed_record_id(typed, home_key)
     with control.read() as connection:
-        row = _id_row(connection, name)
+        row = _id_row(connection, name.upper())
         if row is None:
             return Named(name, _profile_of_record(connection, name), is_profile=False)
-        seen = {name}
+        seen = {name.upper()}
         while row is not None and row.status != "active" and row.resolves_to not in {None, *seen}:
             seen.add(row.resolves_to)
             row = _id_row(connection, row.resolves_to)

@@ -9,6 +9,7 @@ disappears from a sync while a question is open.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -428,15 +429,25 @@ def read_queue(
         .to_arrow_table()
         .to_pylist()
     )
+    is_settled = settled_by(decisions)
+    return [row for row in rows if not is_settled(row["record_ids"])]
+
+
+def settled_by(decisions: pa.Table) -> Callable[[Sequence[str]], bool]:
+    """Whether decisions answer the question about some records.
+
+    Args:
+        decisions: Those in force.
+    """
     resolution = resolve(decisions)
     number = {record: place for place, record in enumerate(resolution.records)}
     apart = set(zip(resolution.apart_l.tolist(), resolution.apart_r.tolist(), strict=True))
 
-    def is_settled(record_ids: list[str]) -> bool:
+    def is_settled(record_ids: Sequence[str]) -> bool:
         groups = [int(resolution.group[number[r]]) if r in number else -1 for r in record_ids]
         if -1 in groups:
             return any(r in number and resolution.alone[number[r]] for r in record_ids)
         one, other = groups[0], groups[-1]
         return len(set(groups)) == 1 or (one, other) in apart or (other, one) in apart
 
-    return [row for row in rows if not is_settled(row["record_ids"])]
+    return is_settled

@@ -105,7 +105,7 @@ def test_what_contradicts_itself_binds_nobody_and_moves_nobody(
         f"same,{a[0]},{b[0]}\nsame,{b[0]},{c[0]}\ndifferent,{a[0]},{c[0]}\n"
         f"different,{a[0]},{a[1]}\nsame,{a[0]},crm:contact:gone\n"
     )
-    import_csv(build.control, path, by="ann")
+    import_csv(build.control, path, by="ann", home_key=build.settings.home_key())
     report = build.link("contradicted")
     assert (report.contradictions, report.decisions_without_record) == (1, 1)
     assert report.held_records >= len(b) + len(c) + 1
@@ -264,7 +264,7 @@ def test_the_commands_refuse_what_cannot_be_meant(
     for wrong, problem in (
         (("split", one, records_two[0], "--why", "x"), "not in"),
         (("split", one, *records_one, "--why", "x"), "must stay"),
-        (("split", records_one[0], "--why", "x"), "two records"),
+        (("split", records_one[0], "--why", "x"), "two different records"),
         (("merge", *records_one, "--why", "x"), "contradicts"),
         (("merge", "P0000000000000", records_two[0], "--why", "x"), "neither a profile id"),
         (("pass-through", two, "--why", "x"), "is a profile"),
@@ -286,6 +286,14 @@ def test_the_commands_refuse_what_cannot_be_meant(
     unknown = steward("pass-through", "crm:contact:later", "--by", "ann", "--why", "a test")
     assert "when they are there" in unknown.output
     assert steward("merge", records_one[1], records_two[0], "--why", "met").exit_code == 0
+    # An id may be typed in small letters; an address never gets into what is kept.
+    assert steward("split", two.lower(), records_two[0], "--why", "brothers").exit_code == 0
+    mailed = steward(
+        "merge", "newsletter:subscriber:Ann@Post.example", records_two[0], "--why", "x"
+    )
+    assert mailed.exit_code == 0
+    assert "@" not in mailed.output
+    assert "a slip?" in mailed.output
 
     listed = steward("decisions", "list", "--all", "--json")
     rows = [json.loads(line) for line in listed.output.splitlines()]

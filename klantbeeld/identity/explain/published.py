@@ -22,7 +22,8 @@ from klantbeeld.identity.decisions import (
     read_decisions,
 )
 from klantbeeld.identity.explain.answers import Decision, Question, RecordFacts
-from klantbeeld.records import keyed_hash
+from klantbeeld.identity.review import settled_by
+from klantbeeld.records import typed_record_id
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import Version
 
@@ -88,10 +89,7 @@ class PublishedIdentity:
         Raises:
             KlantbeeldError: No record, or several, may be meant.
         """
-        text = asked.strip()
-        head, _, key = text.rpartition(":")
-        if "@" in key:
-            text = f"{head}:{keyed_hash(key.strip().lower(), self._settings.home_key())}"
+        text = typed_record_id(asked, self._settings.home_key())
         found = self._con.execute(
             """
             select record_id from identity.profile_records
@@ -296,7 +294,7 @@ class PublishedIdentity:
         )
 
     def questions(self, profiles: Sequence[str]) -> tuple[Question, ...]:
-        """What waits for a person about all of some profiles."""
+        """What waits for a person about all of some profiles, and was not decided since."""
         try:
             rows = self._con.execute(
                 "select review_id, kind, record_ids, profile_ids from identity.review_queue "
@@ -306,9 +304,11 @@ class PublishedIdentity:
         except duckdb.CatalogException:
             # A version of a release that asked nobody.
             return ()
+        is_settled = settled_by(active_decisions(self._control)) if rows else None
         return tuple(
             Question(str(review_id), str(kind), tuple(records), tuple(concerned))
             for review_id, kind, records, concerned in rows
+            if is_settled is not None and not is_settled(records)
         )
 
     def as_written(

@@ -26,9 +26,11 @@ from klantbeeld.identity.decisions import (
     resolve,
     revoke,
 )
+from klantbeeld.records import keyed_hash
 from klantbeeld.settings import load_settings
 
 A, B, C, D = (f"crm:contact:{letter}" for letter in "abcd")
+KEY = bytes(32)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,11 @@ def test_a_decision_that_contradicts_is_refused_and_names_what_to_undo(
     assert len(read_decisions(control)) == 2
 
 
+def _import(control: ControlPlane, path: Path) -> tuple[int, int]:
+    done = import_csv(control, path, by="me", home_key=KEY)
+    return done.added, done.known
+
+
 def test_decisions_survive_as_a_file(control: ControlPlane, tmp_path: Path) -> None:
     action, _ = decide(control, SAME, [(A, B), (A, C)], by="ann", why="one, and; the same")
     decide(control, PASS_THROUGH, [(D, None)], by="ann", why="shared desk")
@@ -152,10 +159,10 @@ def test_decisions_survive_as_a_file(control: ControlPlane, tmp_path: Path) -> N
     assert export_csv(control, text) == 3
     path = tmp_path / "decisions.csv"
     path.write_text(text.getvalue())
-    assert vars(import_csv(control, path, by="me")) == {"added": 0, "known": 3}
+    assert _import(control, path) == (0, 3)
     other = open_control(load_settings(home=tmp_path / "other"))
-    assert vars(import_csv(other, path, by="me")) == {"added": 3, "known": 0}
-    assert vars(import_csv(other, path, by="me")) == {"added": 0, "known": 3}
+    assert _import(other, path) == (3, 0)
+    assert _import(other, path) == (0, 3)
     assert read_decisions(other, with_revoked=True) == read_decisions(control, with_revoked=True)
 
 
@@ -164,22 +171,35 @@ def test_a_file_of_another_tool_is_enough(control: ControlPlane, tmp_path: Path)
     path.write_text(
         f"\ufeffverdict;record_id_l;record_id_r\nSame;{B};{A}\nsame;{B};{C}\ndifferent;{A};{C}\n"
     )
-    assert import_csv(control, path, by="me").added == 3
-    assert import_csv(control, path, by="me").known == 3
+    assert _import(control, path) == (3, 0)
+    assert _import(control, path) == (0, 3)
     assert {one.decided_by for one in read_decisions(control)} == {"me"}
     assert len(resolve(as_table(read_decisions(control))).contradictions) == 1
+
+
+def test_an_address_in_a_file_is_kept_as_its_hash(control: ControlPlane, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(f"verdict,record_id_l,record_id_r\nsame,news:reader: Ann@Post.example,{A}\n")
+    hashed = f"news:reader:{keyed_hash('ann@post.example', KEY)}"
+    assert import_csv(control, path, by="me", home_key=KEY).records == {A, hashed}
+    (kept,) = read_decisions(control)
+    assert {kept.record_id_l, kept.record_id_r} == {A, hashed}
+    path.write_text("old_record_id,new_record_id\nnews:reader:ann@post.example,news:reader:7\n")
+    add_aliases(control, path, by="me", why=None, home_key=KEY)
+    assert read_aliases(control).column("old_record_id").to_pylist() == [hashed]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("verdict,record_id_l,record_id_r\nsame,a:b:c,P4577JP3RYERJX\n", "not a record id"),
         ("record_id_l,record_id_r\na,b\n", "no column verdict"),
         ("verdict,record_id_l,record_id_r\nmaybe,a:b:c,d:e:f\n", "line 2: the verdict"),
         ("verdict,record_id_l,record_id_r\nsame,a:b:c,\n", "two record ids"),
         ("verdict,record_id_l,record_id_r\npass_through,a:b:c,d:e:f\n", "one record id"),
         ("verdict,record_id_l,record_id_r\nsame,a:b:c,a:b:c\n", "are the same"),
-        ("verdict,record_id_l,record_id_r,decided_at\nsame,a:b:c,d,noon\n", "decided_at"),
-        ("verdict,record_id_l,record_id_r,decided_at\nsame,a:b:c,d,2026-01-01\n", "time zone"),
+        ("verdict,record_id_l,record_id_r,decided_at\nsame,a:b:c,d:e:f,noon\n", "decided_at"),
+        ("verdict,record_id_l,record_id_r,decided_at\nsame,a:b:c,d:e:f,2026-01-01\n", "time zone"),
         ('verdict,record_id_l\nsame,"a', "cannot be read"),
         ("", "no column"),
     ],
@@ -190,10 +210,10 @@ def test_an_unusable_file_changes_nothing(
     path = tmp_path / "decisions.csv"
     path.write_text(text)
     with pytest.raises(KlantbeeldError, match=problem):
-        import_csv(control, path, by="me")
+        import_csv(control, path, by="me", home_key=KEY)
     assert read_decisions(control) == []
-    with pytest.raises(KlantbeeldError, match="cannot be read"):
-        import_csv(control, tmp_path / "none.csv", by="me")
+    with pytest.raises(KlantbeeldError, match="no file"):
+        import_csv(control, tmp_path / "none.csv", by="me", home_key=KEY)
 
 
 def test_rekeyed_records_are_followed_and_never_in_a_circle(
@@ -205,8 +225,8 @@ def test_rekeyed_records_are_followed_and_never_in_a_circle(
         path.write_text(f"old_record_id,new_record_id\n{lines}")
         return path
 
-    assert add_aliases(control, rekey((A, B), (D, B)), by="me", why=None).changed == 2
-    done = add_aliases(control, rekey((B, C), (A, B)), by="me", why="migrated")
+    assert add_aliases(control, rekey((A, B), (D, B)), by="me", why=None, home_key=KEY).changed == 2
+    done = add_aliases(control, rekey((B, C), (A, B)), by="me", why="migrated", home_key=KEY)
     assert (done.changed, done.unchanged, done.unknown) == (1, 1, 2)
     followed = dict(zip(*(c.to_pylist() for c in read_aliases(control).columns), strict=True))
     assert followed == {A: C, B: C, D: C}
@@ -217,6 +237,6 @@ def test_rekeyed_records_are_followed_and_never_in_a_circle(
         ([("x:y:1", "x:y:2"), ("x:y:1", "x:y:3")], "two new ids"),
     ):
         with pytest.raises(KlantbeeldError, match=problem):
-            add_aliases(control, rekey(*wrong), by="me", why=None)
-    assert remove_aliases(control, rekey((B, C), (C, D))).changed == 1
+            add_aliases(control, rekey(*wrong), by="me", why=None, home_key=KEY)
+    assert remove_aliases(control, rekey((B, C), (C, D)), home_key=KEY).changed == 1
     assert read_aliases(control).num_rows == 2

@@ -308,7 +308,7 @@ class Lifetimes(RuleBasedStateMachine):
         old, new = self.keys[record], f"{record}+{self.version}"
         path = self.folder / "rekey.csv"
         path.write_text(f"old_record_id,new_record_id\n{old},{new}\n")
-        add_aliases(self.control, path, by="x", why=None)
+        add_aliases(self.control, path, by="x", why=None, home_key=KEY)
         self.keys[record] = new
         self.reference.rekey(old, new)
         if old in self.undecided:
