@@ -205,7 +205,7 @@ def _profile_lines(answer: "ProfileExplanation") -> Iterator[str]:
         for place, (step, sentence) in enumerate(steps_in_words(answer), start=1):
             yield (
                 f"  {place}. {_ends(step, number)}   {_weight(step.pair)}"
-                f"  {_because(step.pair)}  [{step.pair.rule}]"
+                f"  {_because(step.pair)}{f'  [{step.pair.rule}]' if step.pair.rule else ''}"
             )
             yield f"       {sentence}"
     if answer.refused:

@@ -145,6 +145,7 @@ class WeighedPair:
         because: Its strongest reasons, in words.
         levels: The number of its level per comparison, -1 where nothing was compared.
         rarity: Bits because values are rare or common, against strangers and against housemates.
+        by_evidence: Of a pair that a steward put together, the same pair without that.
     """
 
     record_l: str
@@ -157,6 +158,7 @@ class WeighedPair:
     because: tuple[str, ...] = ()
     levels: tuple[int, ...] = ()
     rarity: tuple[float, float] = (0.0, 0.0)
+    by_evidence: "WeighedPair | None" = None
 
 
 @dataclass(frozen=True)

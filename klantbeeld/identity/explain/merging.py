@@ -76,10 +76,9 @@ class Merge:
 
     def disagreements(self, profiles: Mapping[str, str], records: Iterable[str]) -> list[str]:
         """Says so if the merge does not give the profiles that were published."""
-        asked = set(records)
-        concerned = {profiles[name] for name in asked}
-        chosen = [name for name in self.labels if profiles[name] in concerned]
-        labels = {self.labels[name] for name in chosen}
+        concerned = {profiles[name] for name in records}
+        labels = {label for name, label in self.labels.items() if profiles[name] in concerned}
+        chosen = [name for name, label in self.labels.items() if label in labels]
         together = {(self.labels[name], profiles[name]) for name in chosen}
         if len(together) == len(labels) == len(concerned):
             return []
@@ -104,8 +103,9 @@ def merge_again(
         scale: What levels are worth when two clusters are weighed.
     """
     number = {name: position for position, name in enumerate(records)}
-    used = [pair for pair in pairs if pair.decision is not None and pair.rule != STEWARD_KEY]
     decided = [pair for pair in pairs if pair.rule == STEWARD_KEY]
+    used = [pair for pair in pairs if pair.decision is not None and pair.rule != STEWARD_KEY]
+    used += _evidence_of(decided, used, number, threshold)
     left, right = (
         np.array([number[getattr(pair, end)] for pair in used], dtype=np.int64)
         for end in ("record_l", "record_r")
@@ -160,6 +160,30 @@ def merge_again(
             groups.merge(a, b)
     labels = {name: int(clusters.labels[position]) for name, position in number.items()}
     return Merge(steps, labels)
+
+
+def _evidence_of(
+    decided: Sequence[WeighedPair],
+    used: Sequence[WeighedPair],
+    number: Mapping[str, int],
+    threshold: float,
+) -> list[WeighedPair]:
+    """What the link stage knew of the pairs that were decided: it weighs them as any other.
+
+    A version keeps only that they were decided. Those that join were brought together by a rule,
+    but for a few; of the others it weighed those of one component.
+    """
+    pairs = [pair.by_evidence for pair in decided if pair.by_evidence is not None]
+    joining = [pair for pair in (*used, *pairs) if edge_weight(pair) >= threshold]
+    ends = np.array(
+        [(number[pair.record_l], number[pair.record_r]) for pair in joining], dtype=np.int64
+    ).reshape(-1, 2)
+    component = connected_components(len(number), ends[:, 0], ends[:, 1])
+    return [
+        pair
+        for pair in pairs
+        if component[number[pair.record_l]] == component[number[pair.record_r]]
+    ]
 
 
 class _Groups:

@@ -166,29 +166,26 @@ class Weigher:
         for row in details:
             left, right = sorted((str(row["record_l"]), str(row["record_r"])))
             known = stored.get((left, right))
-            weight: float | None = float(row["match_weight"])
-            probability = _probability(float(row["match_weight"]))
-            evidence = float(row["match_weight"])
-            rule = known[2] if known else None
-            if rule in (DETERMINISTIC_KEY, STEWARD_KEY):
-                weight, probability, evidence = None, 1.0, DETERMINISTIC_WEIGHT
-            pairs[left, right] = WeighedPair(
+            rule, decision = (known[2], known[3]) if known else (None, None)
+            weight = float(row["match_weight"])
+            pair = WeighedPair(
                 left,
                 right,
                 rule,
                 weight,
-                probability,
-                evidence,
-                known[3] if known else None,
-                () if weight is None else _because(row, in_favour=evidence >= 0),
-                tuple(
-                    -1 if weight is None else int(row[f"level_{comparison.name}"])
-                    for comparison in COMPARISONS
-                ),
-                (0.0, 0.0)
-                if weight is None
-                else (float(row["rarity"]), float(row["rarity_housemates"])),
+                _probability(weight),
+                weight,
+                decision,
+                _because(row, in_favour=weight >= 0),
+                tuple(int(row[f"level_{comparison.name}"]) for comparison in COMPARISONS),
+                (float(row["rarity"]), float(row["rarity_housemates"])),
             )
+            if rule == DETERMINISTIC_KEY:
+                pair = _sure(pair, rule)
+            elif rule == STEWARD_KEY:
+                by_key = _sure(pair, DETERMINISTIC_KEY) if self.keys(left, right) else None
+                pair = replace(_sure(pair, rule), by_evidence=by_key or replace(pair, rule=None))
+            pairs[left, right] = pair
         return pairs
 
     @property
@@ -376,6 +373,20 @@ def _shown_sql(comparison: Comparison) -> str:
     return f"concat_ws(', ', {', '.join(columns)})"
 
 
+def _sure(pair: WeighedPair, rule: str) -> WeighedPair:
+    """A pair that a key of the sources or a steward put together, whatever it is worth."""
+    return replace(
+        pair,
+        rule=rule,
+        match_weight=None,
+        match_probability=1.0,
+        evidence=DETERMINISTIC_WEIGHT,
+        because=(),
+        levels=tuple(-1 for _ in COMPARISONS),
+        rarity=(0.0, 0.0),
+    )
+
+
 def _because(row: Mapping[str, Any], *, in_favour: bool) -> tuple[str, ...]:
     """The comparisons that say most for a pair, or against it, in words."""
     said = []
@@ -388,4 +399,6 @@ def _because(row: Mapping[str, Any], *, in_favour: bool) -> tuple[str, ...]:
         )
         if bits > 0 if in_favour else bits < 0:
             said.append((abs(bits), comparison.levels[number].label))
+    if not said and not in_favour:
+        return ("too little in common",)
     return tuple(label for _, label in sorted(said, reverse=True)[:_REASONS])

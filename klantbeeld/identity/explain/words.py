@@ -3,6 +3,7 @@
 Here: words that text and pages share. Not here: finding out what is so (`explainer`).
 """
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -43,7 +44,7 @@ def called(comparison: str) -> str:
 def rule_in_words(rule: str | None) -> str:
     """What a blocking rule is called by people."""
     if rule is None:
-        return "no rule"
+        return ""
     if rule == DETERMINISTIC_KEY:
         return "a key of the sources"
     if rule == STEWARD_KEY:
@@ -109,7 +110,7 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 f" {len(explanation.between)} speak against it; most of all {worst.record_l} and"
                 f" {worst.record_r} ({worst.evidence:+.1f} bits: {words})."
             )
-    if explanation.in_favour is not None:
+    if explanation.in_favour is not None and math.isfinite(explanation.in_favour):
         yield (
             "All that is known between their profiles comes to"
             f" {explanation.in_favour:+.1f} bits; above 0 they would be one."

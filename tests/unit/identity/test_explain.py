@@ -44,6 +44,7 @@ NOOR = {
     "birth_date": date(2001, 9, 9),
     "email_std": "noor@post.example",
 }
+FEM = {"first_name_std": "fem", "last_name_std": "toverland", "email_std": "fem@post.example"}
 DESKS = {
     "aukje": "adema",
     "bert": "boer",
@@ -85,6 +86,10 @@ CASES: dict[str, dict[str, Any]] = {
     "crm:lead:wout": {"last_name_std": "kuiperij", "linked_record_id": "crm:contact:wout"},
     "shop:customer:wout": {"first_name_std": "wout", "last_name_std": "kuiperij"},
     "pos:member:wout": {"first_name_std": "wout", "linked_record_id": "shop:customer:wout"},
+    # Together by what they have in common, and by decision too.
+    "crm:contact:fem": FEM,
+    "pos:member:fem": FEM,
+    "shop:customer:fem": FEM,
     "crm:contact:noor": NOOR,
     "shop:customer:noor": NOOR,
     "crm:lead:tim": {"full_name_std": "q waterman", "linked_record_id": "crm:contact:bas"},
@@ -101,6 +106,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 DECIDED = (
     (SAME, "crm:contact:desk5", "crm:contact:desk6"),
+    (SAME, "crm:contact:fem", "pos:member:fem"),
     (DIFFERENT, "crm:contact:noor", "shop:customer:noor"),
     (PASS_THROUGH, "crm:contact:desk7", None),
 )
@@ -307,6 +313,12 @@ def test_decisions_are_told_with_what_they_do(home: Home, explainer: Explainer) 
     assert (same.outcome, same.is_together) == ("decided_same", True)
     assert "steward" in same.reasons[1]
     assert explainer.how("crm:contact:desk5").steps[-1].pair.rule == "STEWARD"
+    # What was decided as well is evidence all the same, and told as the step that it was.
+    both = explainer.how("crm:contact:fem")
+    assert both.warnings == ()
+    assert [step.records for step in both.steps] == [2, 3]
+    decided = next(pair for pair in both.pairs if pair.rule == "STEWARD")
+    assert decided.by_evidence in [step.pair for step in both.steps]
     different = explainer.why("crm:contact:noor", "shop:customer:noor")
     assert (different.outcome, different.is_together) == ("decided_different", False)
     assert different.pair.match_probability > 0.99
