@@ -4,7 +4,9 @@ Every foreseeable failure is a `KlantbeeldError`: what is wrong, what to do abou
 code that the command line gives. Anything else is a bug and keeps its traceback.
 """
 
+import traceback
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -50,3 +52,19 @@ class SettingsError(KlantbeeldError):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message, hint, ExitCode.USAGE)
+
+
+# What code raises that meets something which its author did not think of, such as an answer of
+# another shape. What the machine has to do with (disk, memory, database) is none of it.
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def unforeseen(error: Exception) -> KlantbeeldError:
+    """An error of `UNFORESEEN` as it may be shown: where it was raised, and none of its words."""
+    place = "an unknown place"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        place = f"{Path(frame.f_code.co_filename).name}, line {line}"
+    return KlantbeeldError(
+        f"something that was not foreseen ({type(error).__name__} in {place})",
+        "Please report it with this line. It may be an answer of a shape that was not expected.",
+    )

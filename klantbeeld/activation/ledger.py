@@ -679,13 +679,43 @@ class Ledger:
 
     def trust(self) -> None:
         """From now on the ledger is what the destination holds."""
+        self._keep("epoch", self.epoch)
+
+    def distrust(self) -> None:
+        """From now on the ledger may be older than what the destination holds, or of another."""
+        self._keep("epoch", "")
+
+    def place(self) -> str | None:
+        """Where its rows are, as `keep_place` was told; None if it never was."""
+        return self._control.value(f"place:{self._sync}")
+
+    def keep_place(self, place: str) -> None:
+        """Remember where its rows are."""
+        self._keep("place", place)
+
+    def _keep(self, fact: str, value: str) -> None:
         with self._control.begin() as connection:
-            insert = _insert(connection)(home).values(key=f"epoch:{self._sync}", value=self.epoch)
+            insert = _insert(connection)(home).values(key=f"{fact}:{self._sync}", value=value)
             connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=["key"], set_={"value": insert.excluded.value}
                 )
             )
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever acknowledged or is on its way."""
+        rows = sa.select(acknowledgements.c.sync).where(acknowledgements.c.sync == self._sync)
+        waiting = sa.select(outbox.c.sync).where(
+            outbox.c.sync == self._sync, outbox.c.state.in_(("in_flight", "unknown"))
+        )
+        with self._control.read() as connection:
+            return connection.execute(sa.union_all(rows, waiting).limit(1)).first() is None
+
+    def knows_run(self, sync_run_id: str) -> bool:
+        """Whether a run is written down here."""
+        query = sa.select(sync_runs.c.sync_run_id).where(sync_runs.c.sync_run_id == sync_run_id)
+        with self._control.read() as connection:
+            return connection.scalar(query) is not None
 
     def relearn(self, learnt: Iterable[list[dict[str, Any]]], forgotten: Iterable[str]) -> None:
         """Put the ledger right where it differs from what the destination holds.

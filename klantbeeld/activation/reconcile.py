@@ -32,7 +32,7 @@ from klantbeeld.activation.destinations import (
 )
 from klantbeeld.activation.ledger import Ledger, split_chunks
 from klantbeeld.activation.ownership import Field, decide, field_digest
-from klantbeeld.activation.planning import column_tag
+from klantbeeld.activation.planning import column_tag, key_sql, quoted
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash
@@ -418,15 +418,31 @@ class Reconciliation:
     def _find_rekeyed(self, unclaimed: str) -> None:
         """Recognise missing rows in rows that nobody claims: what is ours of them is the same.
 
-        Only where both are the only ones that look like it.
+        Only where both are the only ones that look like it: a row of somebody else that happens to
+        have the values of one of ours, as others of ours have too, would be taken away.
         """
         connection = self._connection
+        ours = [
+            quoted(model)
+            for model, column in self._spec.value_columns.items()
+            if column in self._spec.owned_columns
+        ]
+        if not ours:
+            return
         missing = [
             key
             for (key,) in connection.execute(
-                """
+                f"""
+                with alike as (
+                    select
+                        {key_sql(self._spec)} as destination_key,
+                        count(*) over (partition by {", ".join(ours)}) as rows
+                    from {self._spec.relation}
+                )
+
                 select destination_key from _sync_drift
-                where kind = 'missing' and exists (
+                inner join alike using (destination_key)
+                where kind = 'missing' and alike.rows = 1 and exists (
                     select 1 from _sync_drift where kind = $unclaimed and content is not null
                 )
                 """,

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from klantbeeld.activation import planning, preflight
+from klantbeeld.activation import places, planning, preflight
 from klantbeeld.activation.consent import RefusedSubjects
 from klantbeeld.activation.delivery import Delivery
 from klantbeeld.activation.destinations import RecordDestination, is_switched_off, open_records
@@ -42,8 +42,9 @@ from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
 from klantbeeld.activation.reports import PlanReport, SyncReport
 from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
 from klantbeeld.clock import Clock
-from klantbeeld.errors import KlantbeeldError, in_one_line
+from klantbeeld.errors import UNFORESEEN, KlantbeeldError, in_one_line, unforeseen
 from klantbeeld.failpoints import failpoint
+from klantbeeld.files import write_atomic
 from klantbeeld.warehouse.lock import run_lock
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class _Sync:
         hours = settings.activation.approval_hours
         self.plans = PlanBook(control, self.spec.name, self.clock, hours)
         self.shown = preflight.Shown(self.spec, settings.home_key())
+        self.place = places.place_of(settings, self.spec)
         self._refused: RefusedSubjects | None = None
         self._withdrawn: frozenset[str] = frozenset()
 
@@ -172,12 +174,29 @@ class _Sync:
         path = self.settings.paths.home / "locks" / f"{self.spec.name}.lock"
         return run_lock(path, f"sync {self.spec.name}")
 
+    def start_run(self, run_id: str) -> str:
+        """Write down that a run starts; returns its id.
+
+        The last run's id is kept beside the control plane too: one that does not know it was put
+        back by hand, so its ledger is older than what was sent.
+        """
+        last = self.settings.paths.home / "locks" / f"{self.spec.name}.last_run"
+        if last.exists() and not self.ledger.knows_run(last.read_text()):
+            self.ledger.distrust()
+        sync_run_id = self.ledger.start_run(run_id, self.version.version_id)
+        write_atomic(last, sync_run_id.encode())
+        return sync_run_id
+
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The version, as the sync sees it: merged keys replaced, and who may not be sent.
 
         The model is `self.spec.relation` from then on.
+
+        Raises:
+            KlantbeeldError: The ledger is of other rows than those that this sync would write now.
         """
+        places.refuse_other_rows(self.spec, self.place, self.ledger)
         with self.warehouse.read(self.version.version_id) as connection:
             self.spec = relinked(connection, self.spec, self.links.masters())
             if self.spec.privacy is not None:
@@ -306,10 +325,10 @@ class _Sync:
             drift = self.told(reconciliation.compare())
             ledger = reconciliation.learn()
             warnings += preflight.refused_labels(connection, self.spec, destination, self.shown)
-        elif not self.ledger.is_trusted:
+        elif not self.ledger.is_trusted or places.is_moved(self.place, self.ledger):
             warnings.append(
-                "the ledger is new or was restored: the next run compares it with the destination"
-                " first, as --against-destination does"
+                "the ledger is new, was restored, or is of another address: the next run compares"
+                " it with the destination first, as --against-destination does"
             )
         plan = self.plan(connection, ledger)
         reasons = self.reasons(connection, plan)
@@ -357,6 +376,7 @@ class _Sync:
         destination = open_records(self.settings, self.spec)
         preflight.check_fit(self.spec, destination, types)
         if repair:
+            places.keep(self.place, self.ledger)
             self.delivery("", connection, destination).resolve(self.batch_size(destination))
         reconciliation = self._reconciliation(connection, destination, progress)
         drift = reconciliation.compare()
@@ -464,12 +484,14 @@ def _run(
 ) -> SyncReport:
     started = time.monotonic()
     with sync.lock():
-        sync_run_id = sync.ledger.start_run(run_id, sync.version.version_id)
+        sync_run_id = sync.start_run(run_id)
         run = _SyncRun(sync, sync_run_id, required, progress)
         try:
             run.go()
         except KlantbeeldError as error:
             run.fail(error)
+        except UNFORESEEN as error:
+            run.fail(unforeseen(error))
         report = run.report(time.monotonic() - started)
         sync.ledger.finish_run(
             sync_run_id,
@@ -539,6 +561,7 @@ class _SyncRun:
                 self._report.sync_run_id, connection, destination, self._progress
             )
             size = sync.batch_size(destination)
+            places.keep(sync.place, sync.ledger)
             delivery.resolve(size)
             sync.trust_ledger(connection, destination, types)
             plan = self._plan(connection)
