@@ -82,7 +82,9 @@ def how(profile: str, as_json: bool, html: str | None) -> None:
 
 def _tell(answer: Any, as_json: bool, html: str | None, lines: Any) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(answer), indent=2, default=str, ensure_ascii=False))
+        click.echo(
+            json.dumps(asdict(answer), indent=2, default=str, ensure_ascii=False, allow_nan=False)
+        )
     elif html is None:
         for line in lines(answer):
             click.echo(line)
@@ -212,10 +214,12 @@ def _profile_lines(answer: "ProfileExplanation") -> Iterator[str]:
         yield ""
         yield "What was kept apart, strongest first"
         for step in answer.refused[:_MOST_LINES]:
-            yield (
-                f"  {_ends(step, number)}   {_weight(step.pair)}  {_because(step.pair)}; all that"
-                f" is known between the groups: {step.in_favour or 0:+.1f} bits"
+            known = (
+                "a steward decided"
+                if step.is_forbidden
+                else f"all that is known between the groups: {step.in_favour or 0:+.1f} bits"
             )
+            yield f"  {_ends(step, number)}   {_weight(step.pair)}  {_because(step.pair)}; {known}"
         yield from _more(answer.refused)
     if answer.doubts:
         yield ""

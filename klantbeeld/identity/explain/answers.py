@@ -172,6 +172,7 @@ class MergeStep:
             against, so that nothing was weighed.
         never_met: Pairs between the groups that were never compared.
         is_accepted: Whether they became one.
+        is_forbidden: Whether a decision keeps them apart, whatever they are worth.
     """
 
     pair: WeighedPair
@@ -179,6 +180,7 @@ class MergeStep:
     in_favour: float | None
     never_met: int
     is_accepted: bool
+    is_forbidden: bool = False
 
 
 @dataclass(frozen=True)

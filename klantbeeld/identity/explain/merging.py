@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from klantbeeld.identity.clustering import (
+    FORBIDDEN,
     Constraints,
     Evidence,
     Scale,
@@ -106,6 +107,8 @@ def merge_again(
     decided = [pair for pair in pairs if pair.rule == STEWARD_KEY]
     used = [pair for pair in pairs if pair.decision is not None and pair.rule != STEWARD_KEY]
     used += _evidence_of(decided, used, number, threshold)
+    # Where two weigh the same, the first comes first, as in the link stage.
+    used.sort(key=lambda pair: (number[pair.record_l], number[pair.record_r]))
     left, right = (
         np.array([number[getattr(pair, end)] for pair in used], dtype=np.int64)
         for end in ("record_l", "record_r")
@@ -149,8 +152,17 @@ def merge_again(
             continue
         was_weighed = int(component[a]) in weighed
         size = groups.size(a) + groups.size(b)
-        in_favour = step.in_favour if was_weighed else None
-        steps.append(MergeStep(used[step.edge], size, in_favour, step.never_met, step.is_accepted))
+        is_forbidden = step.in_favour == FORBIDDEN
+        steps.append(
+            MergeStep(
+                used[step.edge],
+                size,
+                step.in_favour if was_weighed and not is_forbidden else None,
+                step.never_met,
+                step.is_accepted,
+                is_forbidden,
+            )
+        )
         if step.is_accepted:
             groups.merge(a, b)
     for pair in decided:

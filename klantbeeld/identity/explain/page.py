@@ -86,9 +86,9 @@ def pair_page(answer: PairExplanation, waterfall: str) -> str:
         _section(
             "What is known between their two profiles",
             _pairs_table(answer.between, labels, by_evidence=True),
-            "Two groups of records become one only if all pairs between them, taken together, are"
-            " in favour. A pair counts with at most 12 bits, and one that was never compared"
-            " counts 2 bits against."
+            "Two groups of records become one only if all that is known between them, comparison by"
+            " comparison, is in favour. What many pairs repeat counts little more than once; that"
+            " pairs were never compared counts up to 2 bits against."
             + (
                 f" Here that comes to <b>{answer.in_favour:+.1f} bits</b>."
                 if answer.in_favour is not None
@@ -387,7 +387,7 @@ def _refused_table(steps: Sequence[MergeStep], labels: Mapping[str, str]) -> str
     rows = "".join(
         f"<tr><td class='ends'>{_ends(step.pair, labels)}</td>"
         f"<td>{escape(', '.join(step.pair.because))}</td>"
-        f"{_pair_bar(step.pair)}{_bar(step.in_favour or 0.0)}</tr>"
+        f"{_pair_bar(step.pair)}{_against(step)}</tr>"
         for step in steps[:_MOST_ROWS]
     )
     return (
@@ -395,6 +395,13 @@ def _refused_table(steps: Sequence[MergeStep], labels: Mapping[str, str]) -> str
         "<th class='w'>all between the groups</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>{_rest(steps)}"
     )
+
+
+def _against(step: MergeStep) -> str:
+    """All between two groups that were kept apart; a decision is beyond any weight."""
+    if step.is_forbidden:
+        return "<td class='w'><span class='against'>by decision</span></td>"
+    return _bar(step.in_favour or 0.0)
 
 
 def _records_table(

@@ -3,7 +3,6 @@
 Here: words that text and pages share. Not here: finding out what is so (`explainer`).
 """
 
-import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -110,7 +109,7 @@ def pair_reasons(explanation: PairExplanation) -> Iterator[str]:
                 f" {len(explanation.between)} speak against it; most of all {worst.record_l} and"
                 f" {worst.record_r} ({worst.evidence:+.1f} bits: {words})."
             )
-    if explanation.in_favour is not None and math.isfinite(explanation.in_favour):
+    if explanation.in_favour is not None:
         yield (
             "All that is known between their profiles comes to"
             f" {explanation.in_favour:+.1f} bits; above 0 they would be one."

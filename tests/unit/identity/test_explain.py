@@ -5,7 +5,7 @@ import math
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -323,6 +323,10 @@ def test_decisions_are_told_with_what_they_do(home: Home, explainer: Explainer) 
     assert (different.outcome, different.is_together) == ("decided_different", False)
     assert different.pair.match_probability > 0.99
     assert different.warnings == ()
+    apart = explainer.how("crm:contact:noor").refused
+    assert [step.is_forbidden for step in apart] == [True]
+    for answer in (different, *apart):  # a decision is beyond any number that JSON knows
+        json.dumps(asdict(answer), default=str, allow_nan=False)
     hidden = explainer.why("crm:contact:desk7", "crm:contact:desk8")
     assert hidden.outcome == "passed_through"
 
