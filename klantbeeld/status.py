@@ -155,7 +155,7 @@ def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
             linkage=linkage,
             sources=_sources(connection),
             quarantine=open_quarantine(connection),
-            syncs=_syncs(connection),
+            syncs=[_as_it_is(settings, sync) for sync in _syncs(connection)],
             exports=_exports(connection),
         )
 
@@ -286,6 +286,15 @@ def _syncs(connection: sa.Connection) -> list[SyncStatus]:
         .order_by(newest.c.sync)
     )
     return [SyncStatus.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _as_it_is(settings: Settings, sync: SyncStatus) -> SyncStatus:
+    """A run that was killed as what it is: written down as running, without a process behind it."""
+    lock = settings.paths.home / "locks" / f"{sync.sync}.lock"
+    if sync.status != "running" or lock_holder(lock) is not None:
+        return sync
+    message = "The process ended early; the next run goes on where it was."
+    return sync.model_copy(update={"status": "failed", "message": message})
 
 
 def _exports(connection: sa.Connection) -> list[ExportStatus]:

@@ -134,12 +134,12 @@ def delivery_lines(report: StatusReport) -> Iterable[str]:
         if sync.sync in files:
             yield _export_line(sync, files[sync.sync])
             continue
-        counts = {
-            "created": sync.creates,
-            "changed": sync.updates,
-            "removed": sync.deletes,
-            "unchanged": sync.unchanged,
-        }
+        planned = {"created": sync.creates, "changed": sync.updates, "removed": sync.deletes}
+        if sync.acknowledged < sum(planned.values()):
+            # Not all of it was done, and it is not known here which kinds were.
+            planned = {f"to be {word}": number for word, number in planned.items()}
+            planned["acknowledged"] = sync.acknowledged
+        counts = planned | {"unchanged": sync.unchanged}
         counts |= {
             word: number
             for word, number in (

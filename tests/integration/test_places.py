@@ -11,7 +11,11 @@ import pytest
 
 from klantbeeld.activation import plan_sync
 from klantbeeld.activation.destinations.rest import Rest
+from klantbeeld.activation.ledger import Ledger
+from klantbeeld.cli.status import delivery_lines
+from klantbeeld.clock import Clock
 from klantbeeld.errors import KlantbeeldError
+from klantbeeld.status import read_status
 from tests.fixtures.destinations import SYNC, Asked, RowsWorld, Service, Told
 
 pytestmark = pytest.mark.usefixtures("no_long_waits")
@@ -141,6 +145,25 @@ def test_a_row_of_somebody_else_that_looks_like_many_of_ours_is_left_alone(
     assert world.reconcile(repair=True).keys == {"missing": ("a",)}, "`theirs` is no `a`"
     world.sync()
     assert set(cards.rows["rows"]) == {"a", "b", "theirs"}
+    world.close()
+
+
+def test_the_last_run_is_told_as_what_it_did(
+    tmp_path: Path, service: Service, cards: Cards
+) -> None:
+    world = RowsWorld(tmp_path / "home", section(service))
+    world.publish(rows("a", "b", "c"), COLUMNS)
+    service.application = lambda asked: Told(401) if asked.path.endswith("/b") else cards(asked)
+    world.sync()
+    told = "\n".join(delivery_lines(read_status(world.settings, world.control)))
+    assert "3 to be created, 0 to be changed, 0 to be removed, 1 acknowledged" in told
+    service.application = cards
+    world.sync()
+    # What a kill leaves: written down as running, and no process that holds the lock.
+    Ledger(world.control, SYNC, Clock(world.settings)).start_run("run", "version")
+    told = "\n".join(delivery_lines(read_status(world.settings, world.control)))
+    assert "failed" in told
+    assert "ended early" in told
     world.close()
 
 
