@@ -329,7 +329,11 @@ def _reachable(
             )
     elif isinstance(url, str):
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            yield Finding(what, "problem", "its address has a port that cannot be", "Correct it.")
+            return
         yield _connects(what, (parts.hostname or "", port), None)
     elif isinstance(sftp.get("host"), str):
         yield _connects(what, (str(sftp["host"]), int(str(sftp.get("port", 22)))), _SSH)

@@ -168,8 +168,17 @@ def _leaving(node: Node) -> LeavingModel:
     """What may leave of a sync's or an audience's model, as its `meta` declares it."""
     about = meta(node)
     if not node["name"].startswith("seg_"):
-        columns = frozenset(about["sync"]["columns"])
-        return LeavingModel(node["schema"], node["name"], about["sync"]["key"], columns)
+        sync = about["sync"]
+        privacy = sync.get("privacy") or {}
+        # Needed to send the others, and not sent: whom a row is about, and when it changed.
+        unsent = {*(privacy.get("contact_points") or ()), sync.get("updated_at")} - {None}
+        return LeavingModel(
+            schema=node["schema"],
+            name=node["name"],
+            key=sync["key"],
+            approved=frozenset(sync["columns"]),
+            internal=frozenset(unsent) - frozenset(sync["columns"]),
+        )
     return LeavingModel(
         schema="activation",
         name="audience_" + audience_name(node),

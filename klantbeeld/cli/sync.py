@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _GOOD = ("synced", "written", "unchanged", "disabled")
 _SHOWN_ROWS = 20
+_STATES = (
+    "pending", "in_flight", "acknowledged", "rejected", "unknown", "cancelled", "superseded",
+)  # fmt: skip
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
@@ -113,7 +116,9 @@ def reconcile(name: str, repair: bool, as_json: bool) -> ExitCode:
 
 @sync.command()
 @click.argument("name")
-@click.option("--limit", type=int, default=20, show_default=True, help="Runs to show.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs to show."
+)
 @_as_json
 def log(name: str, limit: int, as_json: bool) -> None:
     """List the runs of NAME (sync_... or audience_...) with their counts, newest first."""
@@ -134,7 +139,11 @@ def log(name: str, limit: int, as_json: bool) -> None:
 
 @sync.command()
 @click.argument("name")
-@click.option("--state", help="Only rows whose last operation is in this state, such as rejected.")
+@click.option(
+    "--state",
+    type=click.Choice(_STATES),
+    help="Only rows whose last operation is in this state.",
+)
 @_as_json
 def rows(name: str, state: str | None, as_json: bool) -> None:
     """List the last operation of each row of NAME with its state and reason; ids only."""

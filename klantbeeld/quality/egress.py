@@ -8,11 +8,11 @@ that no control character is in a value that leaves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
-from klantbeeld.quality.borders import BorderResult, Rule, Severity, check_frame
+from klantbeeld.quality.borders import BorderResult, Finding, Rule, Severity, check_frame
 
 RULES = (
     Rule("exists", Severity.BLOCKS, "the model to be built", minimum=1),
@@ -35,8 +35,9 @@ class LeavingModel:
         name: Its name.
         key: The column that the destination knows a row by.
         approved: The columns that may leave.
-        internal: Columns that may be in the model and do not leave (keys of ours, the consent
-        itself). channel: The channel of an audience; its rows are contact points of that channel.
+        internal: Columns that are in the model and do not leave (keys of ours, what tells whom a
+            row is about, the consent itself).
+        channel: The channel of an audience; its rows are contact points of that channel.
         purpose: The purpose that each of them must be allowed for; None where no consent is needed.
     """
 
@@ -47,6 +48,11 @@ class LeavingModel:
     internal: frozenset[str] = frozenset()
     channel: str | None = None
     purpose: str | None = None
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """The columns that it has, and no others."""
+        return self.approved | self.internal | {self.key}
 
     @property
     def subject(self) -> str:
@@ -66,17 +72,43 @@ def check_egress(
     """
     parts = [_figures_sql(con, model) for model in leaving]
     frame = con.execute(" union all by name ".join(parts)).df()
-    return check_frame(suite_name, frame, RULES)
+    result = check_frame(suite_name, frame, RULES)
+    findings = tuple(_with_columns(con, finding, leaving) for finding in result.findings)
+    return replace(result, findings=findings)
 
 
-def _figures_sql(con: duckdb.DuckDBPyConnection, model: LeavingModel) -> str:
+def _with_columns(
+    con: duckdb.DuckDBPyConnection, finding: Finding, leaving: Sequence[LeavingModel]
+) -> Finding:
+    """The finding, with the names of the columns that it is about."""
+    names: set[str] = set()
+    for model in leaving:
+        if model.subject not in finding.subjects:
+            continue
+        present, expected = set(_columns(con, model)), model.expected
+        if finding.rule.column == "unapproved_columns":
+            names |= present - expected
+        elif finding.rule.column == "missing_columns":
+            names |= expected - present
+    if not names:
+        return finding
+    word = "not" if finding.rule.column == "unapproved_columns" else "also"
+    sentence = f"{finding.rule.sentence}, {word} {', '.join(sorted(names))}"
+    return replace(finding, rule=replace(finding.rule, sentence=sentence))
+
+
+def _columns(con: duckdb.DuckDBPyConnection, model: LeavingModel) -> dict[str, str]:
+    """SQL type by column of a model; nothing if it is not built."""
     columns = con.execute(
         "select column_name, data_type from duckdb_columns() "
         "where schema_name = $schema and table_name = $name",
         {"schema": model.schema, "name": model.name},
     )
-    present: dict[str, str] = dict(columns.fetchall())
-    expected = model.approved | model.internal | {model.key}
+    return dict(columns.fetchall())
+
+
+def _figures_sql(con: duckdb.DuckDBPyConnection, model: LeavingModel) -> str:
+    present, expected = _columns(con, model), model.expected
     head = f"""
         '{model.subject}' as subject,
         {int(bool(present))} as exists,

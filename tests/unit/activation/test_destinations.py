@@ -205,6 +205,8 @@ def test_what_no_answer_should_hold_is_compared_or_refused() -> None:
         ({"kind": "files", "sftp": {"host": "127.0.0.1", "port": 9, "user": "u", "password": "p",
                                     "host_keys": ["k"]}}, ["127.0.0.1:9 cannot be reached"]),
         ({"kind": "klaviyo", "api_key": "g"}, []),
+        ({"kind": "klaviyo", "api_key": "g", "base_url": "https://x.example:99999/"},
+         ["a port that cannot be"]),
     ],
 )  # fmt: skip
 def test_the_doctor_checks_the_section_of_every_destination(

@@ -8,6 +8,7 @@ import pytest
 from klantbeeld.quality import Severity
 from klantbeeld.quality.egress import LeavingModel, check_egress
 from klantbeeld.quality.landing import RawTable, check_landing
+from orchestration.checks import _leaving
 
 CONTACTS = RawTable("contacts", ("contactid",), ("contactid", "emailaddress1", "_loaded_at"))
 AUDIENCE = LeavingModel(
@@ -90,6 +91,8 @@ def test_egress_blocks_on_a_withdrawn_consent(con: duckdb.DuckDBPyConnection) ->
 def test_egress_blocks_on_a_column_that_is_not_approved(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("alter table activation.audience_test add column birth_date date")
     assert egress(con) == {"unapproved_columns": Severity.BLOCKS}
+    (finding,) = check_egress(con, "egress_test", [AUDIENCE]).findings
+    assert str(finding).endswith("expected only approved columns, not birth_date")
 
 
 def test_egress_blocks_on_double_keys_and_control_characters(
@@ -106,3 +109,16 @@ def test_egress_blocks_on_a_model_that_is_not_there(con: duckdb.DuckDBPyConnecti
     con.execute("drop table activation.audience_test")
     found = egress(con)
     assert found["exists"] is Severity.BLOCKS
+
+
+def test_what_a_sync_needs_and_does_not_send_may_be_in_its_model() -> None:
+    sync = {
+        "key": "id",
+        "columns": {"id": "ID", "name": "Name"},
+        "updated_at": "changed_at",
+        "privacy": {"contact_points": {"email": "email"}},
+    }
+    node = {"name": "sync_x", "schema": "activation", "config": {"meta": {"sync": sync}}}
+    leaving = _leaving(node)
+    assert leaving.approved == {"id", "name"}
+    assert leaving.expected == {"id", "name", "changed_at", "email"}
