@@ -1,3 +1,4 @@
+{%- set texts = ['name', 'email', 'phone'] -%}
 {%- set details = ['name', 'kvk_number', 'vat_number', 'email', 'phone'] -%}
 {%- set address = ['street', 'house_number', 'house_number_suffix', 'postal_code', 'city', 'country_code'] -%}
 
@@ -21,9 +22,12 @@ records as (
         company_records.company_id,
         company_records.source,
         companies.updated_at,
-        {%- for field in details + address %}
+        {%- for field in texts + address %}
         nullif(trim(companies.{{ field }}), '') as {{ field }},
         {%- endfor %}
+        -- a branch has its own number, and is its company
+        {{ std_kvk_number('companies.kvk_number') }} as kvk_number,
+        {{ std_vat_number('companies.vat_number') }} as vat_number,
         companies.record_id
     from company_records
     inner join companies on company_records.record_id = companies.record_id
