@@ -33,6 +33,7 @@ from klantbeeld.activation.destinations import (
 from klantbeeld.activation.ledger import Ledger, split_chunks
 from klantbeeld.activation.ownership import Field, decide, field_digest
 from klantbeeld.activation.planning import column_tag, key_sql, quoted
+from klantbeeld.activation.preflight import Shown
 from klantbeeld.activation.specs import SyncSpec
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash
@@ -199,7 +200,11 @@ class Reconciliation:
         return self._destination.comparable
 
     def _load_keys(self) -> None:
-        """Leave the keys we know, with their normal form, in `_sync_keys`."""
+        """Leave the keys we know, with their normal form, in `_sync_keys`.
+
+        Raises:
+            KlantbeeldError: Two keys of the model are one for the destination.
+        """
         self._connection.execute(
             "create or replace temp table _sync_keys (destination_key varchar, normal varchar)"
         )
@@ -216,6 +221,24 @@ class Reconciliation:
             self._connection.register("_sync_page", table)
             self._connection.execute("insert into _sync_keys from _sync_page")
             self._connection.unregister("_sync_page")
+        doubles = [
+            key
+            for (keys,) in self._connection.execute(
+                f"""
+                select list(destination_key order by destination_key)
+                from _sync_desired inner join _sync_keys using (destination_key)
+                group by normal having count(*) > 1 order by normal limit {_SHOWN_KEYS}
+                """
+            ).fetchall()
+            for key in keys
+        ]
+        if doubles:
+            told = Shown(self._spec, self._home_key)
+            raise KlantbeeldError(
+                f"{self._spec.name}: keys that {self._spec.destination} does not tell apart, such"
+                f" as {', '.join(map(told, doubles[:_SHOWN_KEYS]))}; nothing was sent",
+                "One row per key of the destination; correct the model.",
+            )
 
     def _load_targets(self) -> None:
         """Leave what the keys name at the destination in `_sync_targets`, with where it ended.

@@ -313,3 +313,26 @@ def test_a_constraint_that_is_checked_at_the_end_refuses_the_batch_as_a_whole(
         destination.write(some)
     assert caught.value.status == 422
     assert table(database) == {}
+
+
+def test_keys_are_compared_as_the_table_keeps_them(
+    tmp_path: Path, socket: Path, database: psycopg.Connection[Any]
+) -> None:
+    database.execute("drop table if exists kept; create table kept (id uuid primary key, n int)")
+    world = RowsWorld(tmp_path / "home", section(socket))
+    columns = {"id": "id", "n": "n"}
+    upper = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"
+    some = [{"id": upper, "n": 7}, {"id": "no uuid", "n": 1}]
+    world.publish(some, columns, entity="kept", mode="mirror")
+    first = world.sync()
+    assert (first.acknowledged, first.rejected) == (1, 1)
+    drift = world.reconcile()
+    assert (drift.rows, drift.kinds["in_step"]) == (0, 1)
+    destination = opened(tmp_path / "alone", section(socket), columns, "kept")
+    assert destination.read([upper, "no uuid"], []).keys() == {upper}, "what a killed run left"
+    world.publish([*some, {"id": upper.lower(), "n": 8}], columns, entity="kept", mode="mirror")
+    with pytest.raises(KlantbeeldError, match="does not tell apart"):
+        world.reconcile()
+    both = [operation(destination, key, n=1) for key in ("b" + upper[1:], "B" + upper[1:])]
+    assert set(states(destination.write(both)).values()) == {"rejected"}
+    world.close()

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -31,6 +32,7 @@ from klantbeeld.http import AuthenticationFailed, StatusError, Traffic, Transpor
 from klantbeeld.settings import DestinationSettings, Settings
 
 _PAGE_ROWS = 5_000
+_MOST_DIGITS = 20_000  # on either side of the point, of a number in PostgreSQL
 _KEY_NAME = "klantbeeld key"  # beside the table's own columns; none of them has a name like this
 _KEY_TEXT = sql.Identifier(_KEY_NAME)
 _SOURCE = sql.SQL("jsonb_to_recordset(%(rows)s::jsonb) as source({key_text} text, {columns})")
@@ -51,7 +53,8 @@ _INSERT = sql.SQL(
 _LOGIN_STATES = ("28", "3D")  # refused login, no such database
 _LOGIN_WORDS = ("authentication failed", "no password supplied", 'role "', 'database "')
 # Rolled back by the server, and not for the rows' sake: deadlock, lock or statement time-out.
-_PASSING_STATES = ("40", "55P03", "57014")
+_TIMED_OUT = "57014"
+_PASSING_STATES = ("40", "55P03", _TIMED_OUT)
 # What one row can do to a whole statement.
 _SPOILT = (
     psycopg.DataError,
@@ -150,6 +153,20 @@ class Column:
             document = json.loads(value) if isinstance(value, str) else value
             return json.dumps(document, sort_keys=True)
         text = as_text(value)
+        if self.type == "uuid":
+            try:
+                return str(UUID(text))
+            except ValueError:
+                return text
+        if self.category == "N":
+            try:
+                number = Decimal(text)
+            except ArithmeticError:
+                return text
+            # A column of numbers keeps neither leading zeros nor exponents; no column has more
+            # digits, and an exponent could ask for any number of them.
+            is_short = number.is_finite() and abs(number.adjusted()) < _MOST_DIGITS
+            return comparable_text(format(number, "f")) if is_short else text
         return text if self.category == "S" else comparable_text(text)
 
 
@@ -296,8 +313,11 @@ class Postgres:
                 self.traffic.requests += 1
                 found = connection.execute(statement, {"rows": json.dumps(records)}).fetchall()
         except _SPOILT as error:
-            if len(rows) == 1:
-                return {rows[0].op_id: Outcome("rejected", _reason(error))}
+            is_double = isinstance(error, psycopg.errors.CardinalityViolation) and len(rows) == 2
+            if (
+                len(rows) == 1 or is_double
+            ):  # neither of two rows that are one here is the right one
+                return {row.op_id: Outcome("rejected", _reason(error)) for row in rows}
             middle = len(rows) // 2
             halves = (rows[:middle], rows[middle:])
             first, second = (self._attempt(connection, statement, half) for half in halves)
@@ -343,11 +363,20 @@ class Postgres:
         """What the table holds, as texts by key; see `RecordDestination.read`."""
         self._describe()
         key_type = self._type(self._spec.key_column)
+        asked = list(keys)
         query = sql.SQL(
             "select source.key as {}, {} from unnest(%(keys)s::text[]) as source(key)"
             " join {} as target on target.{} = source.key::{}"
         ).format(_KEY_TEXT, self._selected(columns), self._table, self._key, key_type)
-        return self._rows(query, {"keys": list(keys)})
+        try:
+            return self._rows(query, {"keys": asked})
+        except psycopg.DataError:
+            # A key that cannot be of the column's type: the table does not hold it, nor do the
+            # other keys wait for it.
+            if len(asked) < 2:
+                return {}
+            middle = len(asked) // 2
+            return self.read(asked[:middle], columns) | self.read(asked[middle:], columns)
 
     def read_all(self, columns: Iterable[str]) -> Iterator[dict[str, dict[str, Any]]]:
         """Every row, in pages in order of the key; see `InspectableDestination.read_all`."""
@@ -386,8 +415,10 @@ class Postgres:
         self.traffic.requests += 1
         try:
             rows = self._connected().execute(query, parameters).fetchall()
-        except psycopg.Error:
-            raise self._lost(was_sent=True) from None
+        except psycopg.DataError:
+            raise
+        except psycopg.Error as error:
+            raise self._lost(was_sent=True, state=error.sqlstate) from None
         return {row.pop(_KEY_NAME): row for row in rows}
 
     def comparable(self, values: Mapping[str, Any]) -> dict[str, str | None]:
@@ -448,7 +479,14 @@ class Postgres:
                 ) from None
             raise self._lost(was_sent=False) from None
 
-    def _lost(self, *, was_sent: bool) -> TransportError:
+    def _lost(self, *, was_sent: bool, state: str | None = None) -> TransportError:
+        if state == _TIMED_OUT:
+            return TransportError(
+                f"PostgreSQL at {self._own.host} did not answer within {self._own.timeout_seconds}"
+                " s.",
+                hint="Does somebody lock the table? Else raise timeout_seconds of the destination.",
+                was_sent=was_sent,
+            )
         what = "broke before it answered" if was_sent else "could not be used"
         return TransportError(
             f"The connection to PostgreSQL at {self._own.host} {what}.",
