@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         commit_profile_ids,
         read_pending_profile_ids,
     )
-    from klantbeeld.identity.registry import promote
+    from klantbeeld.identity.registry import list_old, promote, remove_values
     from klantbeeld.identity.stage import How, LinkReport, link
     from klantbeeld.identity.training import TrainingReport, train
     from klantbeeld.identity.truth import evaluate
@@ -49,8 +49,10 @@ __all__ = [
     "form_households",
     "link",
     "link_companies",
+    "list_old",
     "promote",
     "read_pending_profile_ids",
+    "remove_values",
     "train",
 ]
 
@@ -68,7 +70,9 @@ _WHERE = {
     "form_households": "households.form_households",
     "link": "stage.link",
     "link_companies": "companies.link_companies",
+    "list_old": "registry.list_old",
     "promote": "registry.promote",
+    "remove_values": "registry.remove_values",
     "read_pending_profile_ids": "profile_ids.read_pending_profile_ids",
     "train": "training.train",
     "LinkageCharts": "charts.LinkageCharts",

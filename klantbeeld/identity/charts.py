@@ -7,6 +7,7 @@ and for that of a build. Not here: the figures (`overview`), where they are link
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,23 @@ def write_linkage_charts(
     drawn = _draw(con, folder, model, records, "chart_people")
     con.execute("drop table chart_people")
     return [_write_overview(read_overview(con), folder, model, drawn), *drawn]
+
+
+def write_candidate_charts(
+    con: duckdb.DuckDBPyConnection, settings: Settings, model: LinkageModel, records: int
+) -> None:
+    """Write the charts of a candidate in the place of those of the candidate before.
+
+    Args:
+        con: As `write_linkage_charts` needs it.
+        settings: The home's settings; the files go to its reports.
+        model: The candidate.
+        records: The number of records.
+    """
+    folder = candidate_folder(settings, model.version)
+    for other in folder.parent.glob("*/"):
+        shutil.rmtree(other)
+    write_linkage_charts(con, folder, model, records)
 
 
 def draw_charts(

@@ -1,7 +1,7 @@
 """Model versions: folders in the home's `models/`, registered in the control plane.
 
-Here: which version is current, writing a candidate, freezing values, promoting. Not here:
-estimating a model (`fitting`), counting values (`frozen`).
+Here: which version is current, writing a candidate, freezing values, promoting, removing what
+nothing refers to any more. Not here: estimating a model (`fitting`), counting values (`frozen`).
 
 A version is parameters and the values frozen with them, in one folder. The default's parameters
 ship with the product and hold no personal values, so a home freezes its own beside them with its
@@ -9,11 +9,12 @@ first linkage: `default-1.1`. The dot counts how often values were frozen for th
 """
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -32,6 +33,10 @@ from klantbeeld.identity.model import (
 )
 from klantbeeld.identity.promotion import count_changes, write_changes
 from klantbeeld.settings import Settings
+
+# Of the versions that ran once; after a bad promotion somebody goes back one, not more.
+KEPT_RETIRED: Final = 3
+REMOVED: Final = "removed"
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class ListedVersion:
 
     Attributes:
         model_version: Its name.
-        status: `candidate`, `current` or `retired`.
+        status: `candidate`, `current`, `retired`, or `removed` once its files are gone.
         trained_at: When it was made.
         promoted_at: When runs began to use it; None for a candidate.
         metrics: Counts and shares.
@@ -110,15 +115,19 @@ def named_version(settings: Settings, control: ControlPlane, name: str) -> Model
     """
     if name == DEFAULT_VERSION:
         return ModelVersion(default_model())
-    query = sa.select(linkage_models.c.path).where(linkage_models.c.model_version == name)
+    query = sa.select(linkage_models.c.path, linkage_models.c.status).where(
+        linkage_models.c.model_version == name
+    )
     with control.read() as connection:
-        path = connection.scalar(query)
-    if path is None:
+        row = connection.execute(query).one_or_none()
+    if row is None:
         raise KlantbeeldError(
             f"there is no linkage model {name}",
             "`klantbeeld identity models` lists those of this home.",
         )
-    folder = settings.paths.models_dir / path
+    if row.status == REMOVED:
+        raise _removed(name)
+    folder = settings.paths.models_dir / row.path
     return ModelVersion(load_model(folder / PARAMETERS), folder)
 
 
@@ -221,9 +230,14 @@ def promote(settings: Settings, control: ControlPlane, model_version: str) -> No
     Raises:
         KlantbeeldError: There is no such version, or its files are not usable.
     """
-    query = sa.select(linkage_models.c.path).where(linkage_models.c.model_version == model_version)
+    query = sa.select(linkage_models.c.path, linkage_models.c.status).where(
+        linkage_models.c.model_version == model_version
+    )
     with control.begin() as connection:
-        path = connection.scalar(query)
+        row = connection.execute(query).one_or_none()
+        path = None if row is None else row.path
+        if row is not None and row.status == REMOVED:
+            raise _removed(model_version)
         if path is None and model_version != DEFAULT_VERSION:
             raise KlantbeeldError(
                 f"there is no linkage model {model_version}",
@@ -240,6 +254,48 @@ def promote(settings: Settings, control: ControlPlane, model_version: str) -> No
             .values(status="current", promoted_at=datetime.now(UTC))
         )
         control.audit(connection, "promote_model", model_version)
+
+
+def list_old(control: ControlPlane) -> list[str]:
+    """Versions that ran once, but for the newest ones, to which somebody may want to go back."""
+    query = (
+        sa.select(linkage_models.c.model_version)
+        .where(linkage_models.c.status == "retired")
+        .order_by(linkage_models.c.promoted_at.desc(), linkage_models.c.trained_at.desc())
+        .offset(KEPT_RETIRED)
+    )
+    with control.read() as connection:
+        return list(connection.scalars(query))
+
+
+def remove_values(settings: Settings, control: ControlPlane, names: Iterable[str]) -> None:
+    """Remove the files of versions; that they were there stays on record.
+
+    Args:
+        settings: The home's settings.
+        control: The control plane.
+        names: Versions that nothing refers to any more.
+    """
+    named = list(names)
+    columns = linkage_models.c
+    with control.begin() as connection:
+        connection.execute(
+            linkage_models.update()
+            .where(columns.model_version.in_(named), columns.status == "retired")
+            .values(status=REMOVED)
+        )
+        gone = sa.select(columns.path).where(columns.status == REMOVED)
+        paths: list[str] = list(connection.scalars(gone))
+    # The rows first: a folder that is left over by a kill goes the next time.
+    for path in paths:
+        shutil.rmtree(settings.paths.models_dir / path, ignore_errors=True)
+
+
+def _removed(name: str) -> KlantbeeldError:
+    return KlantbeeldError(
+        f"the values of linkage model {name} are not kept any more",
+        "`klantbeeld identity models` lists those that are; training makes another.",
+    )
 
 
 def _names(connection: sa.Connection) -> list[str]:

@@ -17,7 +17,7 @@ from klantbeeld.errors import ExitCode, KlantbeeldError
 from klantbeeld.identity import preparation, registry
 from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.blocking import make_candidate_pairs
-from klantbeeld.identity.charts import candidate_folder, write_linkage_charts
+from klantbeeld.identity.charts import write_candidate_charts
 from klantbeeld.identity.constraints import Binding, bind
 from klantbeeld.identity.evaluation import evaluate_clusters
 from klantbeeld.identity.fitting import Fit, fit_model
@@ -135,8 +135,7 @@ def train(
             unheld=then.linkage.clusters.labels,
         )
         make_profile_records(own, then.held.labels, candidate.name)
-        folder = candidate_folder(settings, candidate.name)
-        write_linkage_charts(own, folder, candidate.model, count)
+        write_candidate_charts(own, settings, candidate.model, count)
     finally:
         own.close()
     return TrainingReport(

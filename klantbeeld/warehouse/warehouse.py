@@ -137,6 +137,16 @@ class Warehouse:
             row = connection.execute(query).one_or_none()
         return None if row is None else self._as_version(row)
 
+    def kept(self) -> list[Version]:
+        """The current version and the older ones that are kept, the newest first."""
+        query = (
+            sa.select(versions)
+            .where(versions.c.status != "retired")
+            .order_by(versions.c.created_at.desc())
+        )
+        with self._control.read() as connection:
+            return [self._as_version(row) for row in connection.execute(query)]
+
     def before(self, run_id: str) -> Version | None:
         """The newest kept version that another run than this one published."""
         query = (

@@ -110,6 +110,7 @@ def build_publish_assets(
             on_commit=on_commit,
             manifest=manifest_path(platform.settings),
         )
+        _remove_old_models(platform)
         seconds = time.monotonic() - started
         profiles = counts.get("marts.dim_profiles", 0)
         progress().done("publish", "version " + version.version_id, {"profiles": profiles}, seconds)
@@ -172,6 +173,24 @@ def last_models(manifest: Manifest) -> list[list[str]]:
         for node in models(manifest)
         if node["unique_id"] not in read and node["name"] not in linked
     )
+
+
+def _remove_old_models(platform: Platform) -> None:
+    """Remove linkage models of long ago, but for those that a kept version was linked with."""
+    from klantbeeld.identity import list_old, remove_values
+
+    old = set(list_old(platform.control))
+    if not old:
+        return
+    query = "select model_version from identity.linkage_report"
+    for version in platform.warehouse.kept():
+        try:
+            with platform.warehouse.read(version.version_id) as connection:
+                old -= {str(name) for (name,) in connection.execute(query).fetchall()}
+        except (duckdb.CatalogException, KlantbeeldError):
+            # What it was linked with is not known: nothing is removed as long as it is kept.
+            return
+    remove_values(platform.settings, platform.control, old)
 
 
 def _fingerprint_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> Mapping[str, str] | None:

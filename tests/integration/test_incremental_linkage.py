@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from benchmarks.populations import population
 from klantbeeld import identity
 from klantbeeld.control import ControlPlane, open_control
+from klantbeeld.errors import KlantbeeldError
+from klantbeeld.identity import registry
 from klantbeeld.identity.decisions import decide
-from klantbeeld.identity.promotion import read_changes
+from klantbeeld.identity.promotion import SCHEMA, read_changes
 from klantbeeld.identity.stage import How
 from klantbeeld.settings import Settings, load_settings
 
@@ -293,6 +295,31 @@ def test_reconciliation_freezes_anew_unless_that_moves_too_much(home: Home) -> N
     assert promoted.model_version == "default-1.3"
     assert promoted.profiles < apart.profiles - 50
     assert promoted.moved_records > 50
+
+
+def test_versions_of_long_ago_lose_their_values_and_no_other_does(home: Home) -> None:
+    home.link()
+    first = registry.current_version(home.settings, home.control)
+    frozen = first.frozen()
+    assert frozen is not None
+    for _ in range(5):
+        last = registry.write_frozen_version(home.settings, home.control, first, frozen, {})
+    waiting = registry.write_frozen_version(
+        home.settings, home.control, first, frozen, {}, changes=SCHEMA.empty_table()
+    )
+    old = identity.list_old(home.control)
+    assert sorted(old) == ["default-1.1", "default-1.2"]
+    # One of them is still referred to; what is current or waits cannot be removed by name either.
+    asked = ["default-1.1", last.name, waiting.name]
+    identity.remove_values(home.settings, home.control, asked)
+    kept = {path.name for path in home.settings.paths.models_dir.iterdir()}
+    assert kept == {f"default-1.{number}" for number in range(2, 8)}
+    for refused in (identity.promote, registry.named_version):
+        with pytest.raises(KlantbeeldError, match="not kept any more"):
+            refused(home.settings, home.control, "default-1.1")
+    assert registry.current_version(home.settings, home.control).name == last.name
+    made = registry.write_frozen_version(home.settings, home.control, first, frozen, {})
+    assert made.name == "default-1.8"
 
 
 def test_new_junk_is_counted_until_values_are_frozen_anew(home: Home) -> None:
