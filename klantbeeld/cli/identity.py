@@ -114,7 +114,7 @@ def _change_in_words(change: dict[str, Any]) -> str:
     )
     parts = [len(part) for part in change["becomes"]]
     then = "one profile" if len(parts) == 1 else f"{len(parts)} profiles ({_sum(parts)})"
-    return f"{change['kind']:<10} {change['moved_records']:>5} records move   {now}  ->  {then}"
+    return f"{change['kind']:<10} {change['moved_records']:>5} record(s) move   {now}  ->  {then}"
 
 
 def _sum(parts: list[int]) -> str:
