@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import duckdb
@@ -39,8 +39,11 @@ from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash_sql, record_id_sql
 
 LEAVING = ("delete", "clear", "remove")
-# Rows whose columns and digests are in memory at once.
+# Rows of the model that are in memory at once.
 _PART = 100_000
+# Rows whose digests are made at once when they are sent. Nothing is sent meanwhile, and what a rate
+# limit allowed is lost: 2.0 s of it for those of a whole part, 0.35 s for these.
+_SLICE = 5_000
 
 
 class Acknowledged(Protocol):
@@ -581,25 +584,45 @@ def planned_rows(
     """
     names = list(spec.value_columns.values())
     # A join per batch would read the whole model for every 200 rows, one join keep it in memory.
-    part = size * max(1, _PART // size)
+    part, step = (size * max(1, rows // size) for rows in (_PART, _SLICE))
     last = _last_position(connection)
     for start in range(0, last, part):
         stop = min(start + part, last)
-        _load_values(connection, spec, home_key, start, stop)
-        for block in _blocks(
-            connection,
-            "select * exclude (position) from _sync_rows"
-            " where position > $start and position <= $stop order by position",
-            size,
-            range(start, stop, size),
-        ):
-            yield [_planned_row(row, names, whole) for row in block]
+        of_part = _load_part(connection, spec, start, stop)
+        for first in range(start, stop, step):
+            end = min(first + step, stop)
+            _load_values(connection, of_part, home_key, first, end)
+            for block in _blocks(
+                connection,
+                "select * exclude (position) from _sync_rows"
+                " where position > $start and position <= $stop order by position",
+                size,
+                range(first, end, size),
+            ):
+                yield [_planned_row(row, names, whole) for row in block]
+
+
+def _load_part(
+    connection: duckdb.DuckDBPyConnection, spec: SyncSpec, start: int, stop: int
+) -> SyncSpec:
+    """Leave the model's rows of a part of the plan in `_sync_part`; returns the sync of those."""
+    connection.execute(
+        f"""
+        create or replace temp table _sync_part as
+        select * from {spec.relation}
+        where {key_sql(spec)} in (
+            select destination_key from _sync_plan
+            where fate = 'send' and position > {start} and position <= {stop}
+        )
+        """
+    )
+    return replace(spec, relation="_sync_part")
 
 
 def _load_values(
     connection: duckdb.DuckDBPyConnection, spec: SyncSpec, home_key: bytes, start: int, stop: int
 ) -> None:
-    """Leave the operations of a part of the plan in `_sync_rows`, with values and digests."""
+    """Leave some operations of the plan in `_sync_rows`, with values and digests."""
     part = f"fate = 'send' and position > {start} and position <= {stop}"
     columns = list(spec.value_columns)
     names = [spec.columns[column] for column in columns]

@@ -34,9 +34,10 @@ Rows = dict[str, tuple[str | None, str | None, int | None]]
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_parts() -> Iterator[None]:
-    """What is done by parts of many rows comes out whole, so parts of two will do."""
+    """What is done by parts of many rows comes out whole, so parts of a few will do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "_PART", 2)
+        patch.setattr(planning, "_PART", 4)
+        patch.setattr(planning, "_SLICE", 2)
         yield
 
 
