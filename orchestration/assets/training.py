@@ -28,7 +28,8 @@ CURRENT_MODEL = dg.AssetKey(["identity", "current_model"])
     owners=["team:customer-data"],
     description=(
         "A linkage model trained on the standardised records of the build. "
-        "One versioned file per training.\n\n"
+        "One versioned folder per training, with the profiles that it would change: "
+        "`klantbeeld identity models VERSION`.\n\n"
         "It links nothing until it is promoted."
     ),
 )

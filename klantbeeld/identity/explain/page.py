@@ -534,7 +534,7 @@ def _framed(page: str) -> str:
     """A page for an attribute, without the controls that make no sense for a single pair."""
     style = (
         "<style>body{margin:0}.vega-bind,.vega-embed summary{display:none}"
-        ".vega-embed{display:block;width:max-content;margin:auto}</style></head>"
+        ".vega-embed{width:100%;justify-content:center}</style></head>"
     )
     return escape(page.replace("</head>", style, 1), quote=True)
 
