@@ -219,7 +219,13 @@ def fit_model(
         ratio = _learn_h(patterns, tables, start, sessions)
         matches_per_record = _expected_matches(patterns, tables, ratio, matches_per_record, records)
     unlearned: list[str] = []
-    is_enough = max(pairs.sum() for pairs in learned.values()) >= ENOUGH_PAIRS
+    most_learned = max(pairs.sum() for pairs in learned.values())
+    is_enough = most_learned >= ENOUGH_PAIRS
+    if most_learned < FEW_PAIRS:
+        # Records of one kind of evidence alone (addresses, numbers) teach nothing of each other:
+        # all that agree would count as accidents and housemates, and nobody as one person.
+        tables, ratio = _tables(start), start.housemates_per_match
+        matches_per_record = start.matches_per_record
     for name, pairs in learned.items():
         if name not in seen:
             continue

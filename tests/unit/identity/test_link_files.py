@@ -343,3 +343,16 @@ def test_wrong_usage_is_told_in_words(
     assert (code, out) == (ExitCode.USAGE, "")
     assert message in err
     assert (tmp_path / "people.csv").read_text() == PEOPLE
+
+
+def test_records_of_one_kind_of_evidence_are_linked_by_it(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    words = ["".join(rng.choices("aeioubdklmnrst", k=9)) for _ in range(300)]
+    emails = [f"{word}@post.example" for word in words for _ in range(2)]
+    path = _file(tmp_path, "email\n" + "\n".join(emails))
+    report, rows = _link(tmp_path, path)
+    assert report.rows >= 500, "so many that the model would be fitted to them"
+    assert report.profiles == len(words)
+    assert all(
+        a["profile_id"] == b["profile_id"] for a, b in zip(rows[::2], rows[1::2], strict=True)
+    )
