@@ -154,6 +154,8 @@ def _home(part: str, folder: Path, threads: int) -> dict[str, Any]:
             create or replace table intermediate.int_linkage_records as
             from '{folder}/linkage-*.parquet' {shown}
         """)
+        # What the engine still has to do for them is not linkage's.
+        con.execute("force checkpoint")
         how = identity.How.CHANGES
         if part == "full":
             con.execute("drop schema if exists identity cascade")

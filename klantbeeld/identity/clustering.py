@@ -188,12 +188,20 @@ def connected_components(count: int, left: Ints, right: Ints) -> Ints:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components as components_of
 
+    # Of a million records an ordinary day joins few: a graph of those alone is made.
+    is_edge = left != right
+    left, right = left[is_edge], right[is_edge]
+    is_joined = np.zeros(count, dtype=bool)
+    is_joined[left] = is_joined[right] = True
+    joined = np.flatnonzero(is_joined)
+    number = np.cumsum(is_joined) - 1
     ones = np.ones(len(left), dtype=np.int8)
-    graph = coo_array((ones, (left, right)), shape=(count, count))
+    graph = coo_array((ones, (number[left], number[right])), shape=(len(joined), len(joined)))
     _, labels = components_of(graph, directed=False)
     smallest = np.full(int(labels.max(initial=-1)) + 1, count, dtype=np.int64)
-    np.minimum.at(smallest, labels, np.arange(count, dtype=np.int64))
-    components: Ints = smallest[labels]
+    np.minimum.at(smallest, labels, joined)
+    components: Ints = np.arange(count, dtype=np.int64)
+    components[joined] = smallest[labels]
     return components
 
 

@@ -91,7 +91,7 @@ def hold(
         return Held(labels, np.zeros(count, dtype=bool), bridges, large)
 
     waiting = np.flatnonzero(waits[labels])
-    profile = _profile_numbers(con, members, count)
+    profile = _profile_numbers(con, members, waiting, count)
     # Evidence counts only inside bridged clusters, and there not over the bridge.
     keeps = ~is_weak & is_bridged[labels[left]] & ~(is_large | is_disputed)[labels[left]]
     # A profile's records stay together where its cluster is held, and over all of a contradiction.
@@ -212,13 +212,18 @@ def _bridges(edges: list[tuple[int, int, int]], size: Ints) -> list[int]:
     return found
 
 
-def _profile_numbers(con: duckdb.DuckDBPyConnection, members: pa.Table, count: int) -> Ints:
-    """Per record a number for the profile it was last published in, -1 for none."""
+def _profile_numbers(
+    con: duckdb.DuckDBPyConnection, members: pa.Table, waiting: Ints, count: int
+) -> Ints:
+    """Per record that waits a number for the profile it was last published in, -1 for none."""
     con.register("last_members", members)
+    con.register("waiting", pa.table({"id": waiting}))
     known = con.execute("""
-        select people.id, dense_rank() over (order by last_members.profile_id) as profile
-        from people inner join last_members on last_members.record_id = people.record_id
+        with held as (select id, record_id from people semi join waiting using (id))
+        select held.id, dense_rank() over (order by last_members.profile_id) as profile
+        from held inner join last_members on last_members.record_id = held.record_id
     """).fetchnumpy()
+    con.unregister("waiting")
     con.unregister("last_members")
     numbers = np.full(count, -1, dtype=np.int64)
     numbers[known["id"]] = known["profile"]

@@ -920,22 +920,23 @@ _WHOLE: Final = {
     "current_profile_ids": "*",
     "review_queue": "*",
 }
-# An incremental linkage replaces the rows of what it linked.
+# An incremental linkage replaces the rows of what it linked,
 _BY_RECORD: Final = {
     "profile_records": "*",
     "pairs": (
         "record_id_l, record_id_r, match_weight, match_probability, match_key, decision, "
         + ", ".join(KEPT_OF_PAIRS)
     ),
-    "linkage_people": "*",
 }
+# and of these all columns only where the record itself is another: the table is wide.
+_PEOPLE: Final = {"linkage_people": "*"}
 
 
 def _write(con: duckdb.DuckDBPyConnection, mode: str) -> None:
     """Write the tables of schema `identity` from those beside, in a transaction of the caller."""
     beside = preparation.BESIDE
     con.execute("create schema if not exists identity")
-    whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_BY_RECORD}
+    whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_BY_RECORD, **_PEOPLE}
     for name, columns in whole.items():
         con.execute(
             f"create or replace table identity.{name} as select {columns} from {beside}.{name}"
@@ -948,8 +949,7 @@ def _write(con: duckdb.DuckDBPyConnection, mode: str) -> None:
             select record_id from {beside}.people semi join {beside}.{of} using (id)
             union select record_id from {beside}.former
         """)
-    for name in ("profile_records", "linkage_people"):
-        con.execute(f"delete from identity.{name} where record_id in (from linkage_region)")
+    con.execute("delete from identity.profile_records where record_id in (from linkage_region)")
     con.execute("""
         delete from identity.pairs
         where record_id_l in (from linkage_touched) or record_id_r in (from linkage_touched)
@@ -957,5 +957,21 @@ def _write(con: duckdb.DuckDBPyConnection, mode: str) -> None:
     """)
     for name, columns in _BY_RECORD.items():
         con.execute(f"insert into identity.{name} by name select {columns} from {beside}.{name}")
-    con.execute("drop table temp.linkage_touched")
-    con.execute("drop table temp.linkage_region")
+    for name in ("linkage_touched", "linkage_region"):
+        con.execute(f"drop table temp.{name}")
+    con.execute(f"""
+        delete from identity.linkage_people
+        where record_id in (select record_id from {beside}.former)
+    """)
+    con.execute(f"""
+        update identity.linkage_people
+        set component = moved.component, cluster = moved.cluster, is_held = moved.is_held
+        from {beside}.linkage_people as moved
+        where moved.record_id = linkage_people.record_id
+    """)
+    con.execute(f"""
+        insert into identity.linkage_people by name
+        from {beside}.linkage_people where record_id in (
+            select record_id from {beside}.people semi join {beside}.changed using (id)
+        )
+    """)
