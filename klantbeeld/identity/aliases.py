@@ -120,7 +120,7 @@ def carry_over(con: duckdb.DuckDBPyConnection, history: IdHistory, aliases: pa.T
     A record that is still there under its old id keeps its past itself.
 
     Args:
-        con: The linkage's own engine, holding `people`.
+        con: The linkage's own database, holding `people`.
         history: As the control plane has it.
         aliases: As `read_aliases` gives them.
     """

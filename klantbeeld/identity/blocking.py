@@ -63,7 +63,7 @@ def make_candidate_pairs(
     """Make `candidate_pairs` (id_l < id_r, rule) from `people`.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         records: The number of records.
         pairs_per_record: The total budget; extra rules are used while it lasts.
         largest_blocks: Per rule the records in the largest block it may use, in place of budgets; a
@@ -103,7 +103,7 @@ def _add_pairs(
     """Add one rule's pairs, of its smallest blocks first.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         rule: The rule.
         number: Its number.
         budget: Pairs that it may look at.
@@ -157,7 +157,7 @@ def _largest_within(con: duckdb.DuckDBPyConnection, pairs: str, most: float) -> 
     """The largest block so that all up to its size have no more pairs than this; 0 for none.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         pairs: SQL for the size of a block and pairs of it, any number of rows.
         most: How many pairs.
     """
@@ -185,7 +185,7 @@ def make_candidate_pairs_of_changes(
     by another rule.
 
     Args:
-        con: The linkage's own engine, with `people`, `changed` (id: the new and the changed ones,
+        con: The linkage's own database, with `people`, `changed` (id: the new and the changed ones,
             and others whose pairs are wanted) and `former` (the changed and the deleted, as they
             were in `people`). Who is only in `changed` as its pairs are wanted is in `former` too.
         largest_blocks: Per rule the records in the largest block it may use.

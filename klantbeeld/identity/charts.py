@@ -60,7 +60,7 @@ def write_linkage_charts(
     """Write the charts of a linkage that was just done.
 
     Args:
-        con: The linkage's own engine, with `people`, `pairs` and `profile_records`.
+        con: The linkage's own database, with `people`, `pairs` and `profile_records`.
         folder: Where the files go; made if it is missing.
         model: The model used.
         records: The number of records.
@@ -137,12 +137,11 @@ def draw_charts(
     if is_drawn and drawn_for.read_text() == of:
         return LinkageCharts(tuple(files), overview, is_new=False)
     sample = (
-        f"(select * from {preparation.INPUT_TABLE} "
+        f"(select * from {preparation.in_build(con, preparation.INPUT_TABLE)} "
         f"order by hash(record_id) limit {UNLINKABLES_SAMPLE})"
     )
-    own = preparation.connect_in_home(settings)
-    try:
-        preparation.make_people(own, preparation.read_input(con, sample))
+    with preparation.beside(con) as own:
+        preparation.make_people(own, preparation.input_sql(sample))
         model = version.model
         records = int(row[1])
         if frozen is not None:
@@ -152,8 +151,6 @@ def draw_charts(
             suppress_values(own, settings.home_key(), kept, frozen.suppressed)
         frequencies = None if frozen is None else frozen.frequencies
         drawn = _draw(own, folder, model, records, "people", frequencies)
-    finally:
-        own.close()
     files = [_write_overview(overview, folder, version.model, drawn), *drawn]
     write_atomic(drawn_for, of)
     return LinkageCharts(tuple(files), overview, is_new=True)

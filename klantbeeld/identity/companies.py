@@ -141,8 +141,7 @@ def link_companies(
         KlantbeeldError: The input is missing or incomplete, or a record id is not unique.
     """
     started = time.monotonic()
-    own = preparation.connect_in_home(settings)
-    try:
+    with preparation.beside(con) as own:
         make_companies(own, _read_input(con))
         digest = _digest(own)
         kept = read_kept(con, COMPANIES, digest, identity_state(control, COMPANIES))
@@ -172,8 +171,6 @@ def link_companies(
             digest=digest,
             based_on=based_on,
         )
-    finally:
-        own.close()
     return report
 
 

@@ -58,7 +58,7 @@ def bind(con: duckdb.DuckDBPyConnection, control: ControlPlane, count: int) -> B
     """Lay decisions and aliases over `people`, and hide the records that are passed through.
 
     Args:
-        con: The linkage's own engine, holding `people`.
+        con: The linkage's own database, holding `people`.
         control: The control plane; it is only read.
         count: The number of records.
     """

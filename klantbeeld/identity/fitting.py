@@ -191,7 +191,7 @@ def fit_model(
     """Estimate all parameters from `people` and `candidate_pairs`.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         start: The model to start from and to lean on.
         records: The number of records.
         seed: For the random pairs.

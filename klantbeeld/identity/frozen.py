@@ -101,7 +101,7 @@ def count_frequencies(con: duckdb.DuckDBPyConnection, own: float) -> Frequencies
     """Count the values of `people`.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         own: Records that one person has.
     """
     totals = con.execute(

@@ -98,8 +98,7 @@ def form_households(
     kept = read_kept(con, HOUSEHOLDS, digest, identity_state(control, HOUSEHOLDS))
     if kept is not None:
         return _report_of(kept)
-    own = preparation.connect_in_home(settings)
-    try:
+    with preparation.beside(con) as own:
         read_residents(con, own)
         labels = cluster_residents(own)
         together = np.bincount(labels, minlength=len(labels))[labels] > 1 if len(labels) else labels
@@ -131,8 +130,6 @@ def form_households(
             digest=digest,
             based_on=based_on,
         )
-    finally:
-        own.close()
     return report
 
 

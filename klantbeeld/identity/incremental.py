@@ -120,7 +120,7 @@ def make_present_people(
 
     Args:
         con: The open build.
-        own: The engine beside it; its `people` are the new and the changed ones, prepared.
+        own: The database beside it; its `people` are the new and the changed ones, prepared.
         changes: What changed.
 
     Returns:
@@ -181,7 +181,7 @@ def relink_people(
 
     Args:
         con: The open build, for the pairs that are known.
-        own: The linkage's own engine, after `make_present_people`.
+        own: The linkage's own database, after `make_present_people`.
         model: The parameters.
         records: The number of records in `people`.
         join_probability: Pairs at least this probable join records.
@@ -348,7 +348,7 @@ def make_queue_of_all(
 
     Args:
         con: The open build, with the tables of the last linkage.
-        own: The linkage's own engine, with `pairs` and `profile_records` of the region.
+        own: The linkage's own database, with `pairs` and `profile_records` of the region.
         held: What was held in the region.
         binding: What is decided.
         base: The clusters of the region before anything was held.

@@ -109,7 +109,7 @@ class Scorer:
     """Splink over `people`, for pairs that are given.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         model: The model.
         records: The number of records.
         people: The table to score.
@@ -263,7 +263,7 @@ def link_people(
     `deterministic_pairs` (id_l, id_r) in the engine.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         model: The model version to use.
         records: The number of records in `people`.
         join_probability: Pairs at least this probable join records.
@@ -322,7 +322,7 @@ def close_and_cluster(
     """Cluster by `scored_pairs` and `deterministic_pairs`, once what closes components is weighed.
 
     Args:
-        con: The linkage's own engine; the closing pairs are added to `scored_pairs`.
+        con: The linkage's own database; the closing pairs are added to `scored_pairs`.
         scorer: For the closing pairs.
         records: The number of records.
         threshold: Bits from which a pair joins records.
@@ -491,7 +491,7 @@ def combine_odds(con: duckdb.DuckDBPyConnection, source: str, target: str, prior
     """Odds against all alternatives: the reciprocals of odds add up.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         source: A table that `Scorer.score` made.
         target: The table to make: its pairs and levels with `match_weight`, `rarity` and
             `rarity_housemates`, in bits.
@@ -536,7 +536,7 @@ def _weigh_closing_pairs(
     """Add to `scored_pairs` the pairs inside a group that no rule brought together.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         scorer: For the pairs.
         prior: The probability that two records drawn at random are of the same person.
         groups: Per record its group.

@@ -1,8 +1,8 @@
 """From linkage records to what is compared: `intermediate.int_linkage_records -> people`.
 
 Here: the columns that comparisons and blocking rules name, one row per record, in an in-memory
-engine of its own (Splink leaves dozens of tables behind; none of them may reach the warehouse). Not
-here: standardising names, addresses and numbers, which is the harmonise stage's work.
+database (Splink leaves dozens of tables behind; none of them may reach the warehouse). Not here:
+standardising names, addresses and numbers, which is the harmonise stage's work.
 """
 
 import shutil
@@ -12,17 +12,13 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 import duckdb
 import pyarrow as pa
 
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.files import private_dir
-from klantbeeld.settings import Settings
 
-_SPILL_PREFIX: Final = "linkage-"
 # The name of the database that `beside` makes.
 BESIDE: Final = "linkage"
 INPUT_TABLE: Final = "intermediate.int_linkage_records"
@@ -68,19 +64,16 @@ ROWS: Final = 100_000
 STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
 
 
-def connect(
-    threads: int, memory_limit: str, spill_in: Path | None = None
-) -> duckdb.DuckDBPyConnection:
-    """An in-memory engine for one linkage.
+def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory engine for one linkage without a build.
 
     Args:
         threads: How many it may use.
-        memory_limit: What it may use of memory; what does not fit is spilled to disk.
-        spill_in: Where: a folder of the home, for those who hold its lock. None for the system's
-            folder of temporary files. Never the current folder, which is DuckDB's own choice: what
-            is spilled is personal.
+        memory_limit: What it may use of memory; what does not fit is spilled to the system's folder
+            of temporary files. Never to the current folder, which is DuckDB's own choice: what is
+            spilled is personal.
     """
-    folder = tempfile.mkdtemp(prefix=_SPILL_PREFIX, dir=spill_in and private_dir(spill_in))
+    folder = tempfile.mkdtemp(prefix="linkage-")
     con = duckdb.connect(":memory:", config={"temp_directory": folder})
     weakref.finalize(con, shutil.rmtree, folder, ignore_errors=True)
     con.execute("set threads = ?", [threads])
@@ -90,18 +83,13 @@ def connect(
     return con
 
 
-def connect_in_home(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """An engine for whoever holds the home's run lock, within the home's limits."""
-    limits = settings.warehouse
-    return connect(limits.threads, limits.memory_limit, settings.paths.build_dir)
-
-
 @contextmanager
 def beside(build: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory database of the open build's own engine, for one linkage.
 
-    What is read and written between the two is not copied through a third form. From it, tables of
-    the build are named as `in_build` says, from the build its own with `BESIDE` before them.
+    It is gone in the end, with all that Splink left in it, and nothing that is read from the build
+    or written to it is copied on the way. From it, tables of the build are named as `in_build`
+    says; from the build, its own with `BESIDE` before them.
 
     Args:
         build: The open build, with which it shares threads and memory.
@@ -117,15 +105,9 @@ def beside(build: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnecti
 
 
 def in_build(build: duckdb.DuckDBPyConnection, table: str) -> str:
-    """The name of a build's table for an engine beside it."""
+    """The name of a build's table for the database beside it."""
     row = build.execute("select current_database()").fetchone()
     return f'"{row and row[0]}".{table}'
-
-
-def remove_spills(settings: Settings) -> None:
-    """Remove what engines of a killed run have left in the home; only under its run lock."""
-    for folder in settings.paths.build_dir.glob(f"{_SPILL_PREFIX}*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_input(con: duckdb.DuckDBPyConnection, table: str = INPUT_TABLE) -> pa.RecordBatchReader:
@@ -177,7 +159,7 @@ def make_people(
     order; `digest` tells whether a record changed.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         records: As `read_input` gives them, or the SQL of `input_sql`.
 
     Returns:

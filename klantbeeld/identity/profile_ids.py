@@ -291,7 +291,7 @@ def assign_changed_profile_ids(
     do with the rest, unless an id that is no more led, or had records, there.
 
     Args:
-        con: The linkage's own engine, with `people` (record_id, cluster: as they were linked
+        con: The linkage's own database, with `people` (record_id, cluster: as they were linked
             before) and `former` (record_id: the changed and the deleted).
         clusters: record_id, cluster of the records linked anew.
         history: What was before; the published clusters are those of `people`.

@@ -55,7 +55,7 @@ def hold(
     """Hold back what a person must look at first.
 
     Args:
-        con: The linkage's own engine, after `link_people`.
+        con: The linkage's own database, after `link_people`.
         labels: The clusters as they would be.
         binding: What is decided.
         members: record_id, profile_id: the membership that was last published.
@@ -252,7 +252,7 @@ def make_queue(
     """Make `review_queue`: what a person may decide, with how many records it touches.
 
     Args:
-        con: The linkage's own engine, with `pairs` and `profile_records`.
+        con: The linkage's own database, with `pairs` and `profile_records`.
         held: What was held.
         binding: What is decided already.
         base: The clusters before anything was held.

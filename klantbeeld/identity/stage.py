@@ -555,7 +555,7 @@ def make_pairs(
     """Make `pairs`: every weighed pair, once, with what became of it.
 
     Args:
-        con: The linkage's own engine, after `link_people`.
+        con: The linkage's own database, after `link_people`.
         labels: The cluster of every record.
         join: The probability from which pairs join records.
         constraints: What stewards put together.
@@ -641,7 +641,7 @@ def make_profile_records(
     """Make `profile_records`: every record, its profile, and how near its nearest fellow is.
 
     Args:
-        con: The linkage's own engine, with `pairs` and `assigned_records` (record_id, profile_id).
+        con: The linkage's own database, with `pairs` and `assigned_records` (record_id, profile_id).
         labels: The cluster of every record.
         model_version: The model used.
     """
@@ -824,7 +824,7 @@ def linkage_warnings(
     """What looks degenerate, in words.
 
     Args:
-        con: The linkage's own engine, with `pairs`.
+        con: The linkage's own database, with `pairs`.
         model: The model used.
         linkage: What it did.
         records: The number of records.

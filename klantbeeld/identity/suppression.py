@@ -63,7 +63,7 @@ def suppress_values(
     The list is the table `suppressed_values`.
 
     Args:
-        con: The linkage's own engine, holding `people`.
+        con: The linkage's own database, holding `people`.
         home_key: The secret for the digests in the list.
         kept: Digests of values that are to be matched on all the same.
         found: The values, as `find_values` gave them when a model version was frozen; without, they

@@ -92,10 +92,9 @@ def train(
     """
     version = registry.current_version(settings, control)
     frozen = version.frozen()
-    records = preparation.read_input(con)
-    own = preparation.connect_in_home(settings)
-    try:
-        count = preparation.make_people(own, records)
+    with preparation.beside(con) as own:
+        records = preparation.in_build(con, preparation.INPUT_TABLE)
+        count = preparation.make_people(own, preparation.input_sql(records))
         require_enough(count)
         own.execute("create table people_as_given as from people")
         history = read_history(control)
@@ -136,8 +135,6 @@ def train(
         )
         make_profile_records(own, then.held.labels, candidate.name)
         write_candidate_charts(own, settings, candidate.model, count)
-    finally:
-        own.close()
     return TrainingReport(
         model_version=candidate.name,
         compared_with=version.name,
@@ -174,7 +171,7 @@ def fit_people(con: duckdb.DuckDBPyConnection, start: LinkageModel, records: int
     """Fit a model to `people`, whose values that identify nobody were set aside.
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         start: The model to start from.
         records: The number of records.
     """

@@ -69,7 +69,7 @@ class Weigher:
 
     Args:
         published: The version's warehouse, read-only.
-        own: The linkage's own engine, empty.
+        own: The linkage's own database, empty.
         settings: The home's settings.
         version: The model version, with the values frozen in it.
         records: The ids of the records around the question.

@@ -76,7 +76,7 @@ def read_files(
     """Read files; rows that do not fit go to `rejected_rows` (file, line, reason, row_text).
 
     Args:
-        con: The linkage's own engine.
+        con: The linkage's own database.
         paths: The files, in the order of their rows.
         tell: Called with the share that is done, from 0 to 1.
 

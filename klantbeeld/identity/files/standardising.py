@@ -73,7 +73,7 @@ def standardise(
     """Make `linkage_records` of the files, and `file_records` with the record id of every row.
 
     Args:
-        con: The linkage's own engine, holding the files.
+        con: The linkage's own database, holding the files.
         files: The files.
         columns: What their columns hold.
         id_is_asked: Whether a person named the column of ids, so that it must tell rows apart.

@@ -1,6 +1,7 @@
 """What is compared: suppression, blocking under a budget, levels, and what they are worth."""
 
 import itertools
+import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -237,12 +238,14 @@ def test_every_level_has_a_weight_of_its_own() -> None:
 def test_what_does_not_fit_in_memory_is_spilled_where_it_belongs_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, home = tmp_path / "here", tmp_path / "home"
+    here, temporary = tmp_path / "here", tmp_path / "temporary"
     here.mkdir()
+    temporary.mkdir()
     monkeypatch.chdir(here)
-    con = preparation.connect(1, "32MB", home)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    con = preparation.connect(1, "32MB")
     con.execute("create table numbers as select md5(range::varchar) as n from range(1000000)")
-    assert [path for path in home.rglob("*") if path.is_file()]
+    assert [path for path in temporary.rglob("*") if path.is_file()]
     con.close()
     del con
-    assert list(here.iterdir()) == list(home.iterdir()) == []
+    assert list(here.iterdir()) == list(temporary.iterdir()) == []
