@@ -41,8 +41,8 @@ def find_profile_changes(con: duckdb.DuckDBPyConnection, before: pa.Table) -> pa
     """Compare the profiles of now with those that there would be.
 
     Args:
-        con: The linkage's own database, with `assigned_records` (record_id, profile_id): the profiles
-            that there would be.
+        con: The linkage's own database, with `assigned_records` (record_id, profile_id: the
+            profiles that there would be).
         before: record_id, profile_id: the profiles of now. Records that are not in it are new, and
             change nobody's profile.
 

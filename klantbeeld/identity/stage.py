@@ -641,7 +641,8 @@ def make_profile_records(
     """Make `profile_records`: every record, its profile, and how near its nearest fellow is.
 
     Args:
-        con: The linkage's own database, with `pairs` and `assigned_records` (record_id, profile_id).
+        con: The linkage's own database, with `pairs` and `assigned_records` (record_id,
+            profile_id).
         labels: The cluster of every record.
         model_version: The model used.
     """
