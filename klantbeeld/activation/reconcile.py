@@ -79,6 +79,10 @@ DRIFT = {
         "there, neither wanted nor in the ledger, in an entity that is ours alone",
         "deleted, under the guards",
     ),
+    "doubled": (
+        "listed more than once under one key: made twice there, or moved while it was listed",
+        "nothing; take one of them away there",
+    ),
 }
 NO_DRIFT = {
     "in_step": "there as the model wants it",
@@ -184,7 +188,30 @@ class Reconciliation:
             connection.unregister("_sync_page")
             if self._progress is not None:
                 self._progress(len(page))
+        self._set_doubles_aside()
         return self._drift()
+
+    def _set_doubles_aside(self) -> None:
+        """Keep one row of each key in `_sync_found`, and the keys of the others in `_sync_doubles`.
+
+        The one that differs most is kept: it is what has to be put right.
+        """
+        connection = self._connection
+        connection.execute(
+            """
+            create or replace temp table _sync_doubles as
+            select any_value(destination_key) as destination_key
+            from _sync_found group by normal having count(*) > 1
+            """
+        )
+        if connection.execute("select count(*) from _sync_doubles").fetchall() != [(0,)]:
+            connection.execute(
+                """
+                create or replace temp table _sync_found as
+                from _sync_found
+                qualify row_number() over (partition by normal order by len(differs) desc) = 1
+                """
+            )
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -422,7 +449,12 @@ class Reconciliation:
         rows = connection.execute(
             f"""
             select kind, count(*), list(destination_key order by destination_key)[:{_SHOWN_KEYS}]
-            from _sync_drift group by kind
+            from (
+                select kind, destination_key from _sync_drift
+                union all
+                select 'doubled', destination_key from _sync_doubles
+            )
+            group by kind
             """
         ).fetchall()
         for kind, count, some in rows:

@@ -134,6 +134,19 @@ def test_a_control_plane_that_was_put_back_by_hand_is_noticed(
     world.close()
 
 
+def test_a_row_that_is_there_twice_is_told_and_counted_once(
+    tmp_path: Path, service: Service, cards: Cards
+) -> None:
+    world = RowsWorld(tmp_path / "home", section(service))
+    world.publish(rows("a", "b"), COLUMNS)
+    world.sync()
+    cards.rows["rows"]["another"] = {"id": "a", "city": "Zwolle"}
+    drift = world.reconcile()
+    assert drift.keys == {"doubled": ("a",), "changed": ("a",)}
+    assert drift.kinds["in_step"] == 1
+    world.close()
+
+
 def test_a_row_of_somebody_else_that_looks_like_many_of_ours_is_left_alone(
     tmp_path: Path, service: Service, cards: Cards
 ) -> None:

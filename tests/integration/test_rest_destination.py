@@ -363,6 +363,19 @@ def test_a_key_that_is_kept_in_another_form_makes_one_row_and_is_told(tmp_path: 
     service.close()
 
 
+def test_all_rows_of_a_key_are_taken_away(
+    world: RowsWorld, service: Service, members: Members
+) -> None:
+    world.publish(rows(2), COLUMNS, mode="mirror")
+    world.sync()
+    members.rows[99] = dict(members.rows[1])
+    world.publish(rows(1), COLUMNS, mode="mirror")
+    members.rows[98] = {"external_id": "c1", "city": "Ede"}
+    report = world.sync()
+    assert (report.status, report.acknowledged) == ("synced", 1)
+    assert [row["external_id"] for row in members.rows.values()] == ["c0", "c0"]
+
+
 def test_a_key_that_cannot_stand_in_a_header_is_refused_alone(tmp_path: Path) -> None:
     service = answering(Told(200, {"id": "c1"}))
     entity = copy.deepcopy(UPSERT)

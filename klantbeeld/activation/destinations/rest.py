@@ -330,35 +330,36 @@ class Rest:
         return self._send_batch(batch, operations)
 
     def _send(self, operation: Operation) -> Outcome | None:
-        entity, found = self._entity, None
+        entity = self._entity
+        rows: list[dict[str, Any]] = []
         if entity.find is not None and (entity.create or operation.kind in _LEAVING):
             try:
-                found = self._find(entity.find, operation.key)
+                rows = self._find(entity.find, operation.key)
             except (RowRefused, RequestRefused) as error:
                 return Outcome("rejected", error.message)
             except HttpError as error:
                 if was_not_taken(error):
                     raise
                 return Outcome("pending", "not sent: it could not be looked up")
-            if found is None and operation.kind in _LEAVING:
+            if not rows and operation.kind in _LEAVING:
                 return Outcome("acknowledged", "was gone already")
-            if found is None and operation.kind == "update":
+            if not rows and operation.kind == "update":
                 return Outcome(MISSING)
-            if found is not None and operation.must_be_new:
+            if rows and operation.must_be_new:
                 return Outcome(EXISTS)
         if operation.kind in _LEAVING:
             request = entity.delete if operation.kind == "delete" else entity.remove
         elif entity.upsert is not None:
             request = entity.upsert
-        elif found is None and operation.kind == "create":
+        elif not rows and operation.kind == "create":
             request = entity.create
         else:
             request = entity.update
         if request is None:
             return Outcome("rejected", f"no {operation.kind} request is described")
         known = self._known(operation)
-        if entity.find is not None and found is not None and entity.find.id is not None:
-            known["id"] = dig(found, entity.find.id)
+        if entity.find is not None and rows and entity.find.id is not None:
+            known["id"] = dig(rows[0], entity.find.id)
         try:
             response = self._ask(request, known)
         except RequestRefused as error:
@@ -372,6 +373,8 @@ class Rest:
             return Outcome("rejected", self._reason(request, response.status_code, body))
         if answer.key is not None and key_text(dig(body, answer.key)) != operation.key:
             return None
+        if operation.kind in _LEAVING and len(rows) > 1:
+            return Outcome("pending", "another row with its key is left")
         return outcome
 
     def _reason(self, request: Request, status: object, body: Any) -> str:
@@ -453,16 +456,16 @@ class Rest:
         found: dict[str, dict[str, Any]] = {}
         for key in keys:
             try:
-                row = self._find(find, key)
+                rows = self._find(find, key)
             except (RowRefused, RequestRefused):  # refused when it is sent, with the reason
                 continue
-            values = dig(row, find.values) if row is not None else None
+            values = dig(rows[0], find.values) if rows else None
             if isinstance(values, dict):
                 found[key] = values
         return found
 
-    def _find(self, find: Find, key: str) -> dict[str, Any] | None:
-        """The row of a key.
+    def _find(self, find: Find, key: str) -> list[dict[str, Any]]:
+        """The row of a key, or the rows if it was made more than once.
 
         Raises:
             HttpError: The system did not answer as it should: whether it has the row is not known.
@@ -472,16 +475,12 @@ class Rest:
         known = {"key": key, self._spec.key_column: key}
         response = self._ask(find, known)
         if response.status_code in (404, 410) and is_own(response):
-            return None
-        others = False
-        for row in self._rows(find, response):
-            there = self._row_key(find.key, row)
-            if there == key:
-                return row
-            others = others or is_other_form(there, key)
-        if others:
+            return []
+        rows = [(self._row_key(find.key, row), row) for row in self._rows(find, response)]
+        found = [row for there, row in rows if there == key]
+        if not found and any(is_other_form(there, key) for there, _ in rows):
             raise RowRefused("the system keeps its key in another form: case, zeros, spaces, marks")
-        return None
+        return found
 
     def _rows(self, request: Find | Listing, response: requests.Response) -> list[dict[str, Any]]:
         """The rows of an answer to a request for rows.
@@ -521,7 +520,7 @@ class Rest:
         response = self._ask(listing, {})
         seen: set[str] = set()
         while True:
-            page = {}
+            page: dict[str, dict[str, Any]] = {}
             for row in self._rows(listing, response):
                 key, values = self._row_key(listing.key, row), dig(row, listing.values)
                 if not isinstance(values, dict):
@@ -529,6 +528,9 @@ class Rest:
                         f"{self._host} listed rows that have no values at {listing.values}.",
                         hint="Correct `values` of its list request in the settings.",
                     )
+                if key in page:  # there twice, which only another page can tell
+                    yield page
+                    page = {}
                 if key is not None:
                     page[key] = values
             yield page
