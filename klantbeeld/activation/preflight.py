@@ -9,6 +9,7 @@ destination itself (`RecordDestination.check`); that this home may write to it, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import duckdb
@@ -94,6 +95,26 @@ def check_model(
             "One row per key of the destination; correct the model.",
         )
     return types
+
+
+def refuse_rivals(spec: SyncSpec, syncs: Iterable[SyncSpec]) -> None:
+    """Refuse a sync to whom all rows of an entity belong, when another one writes there too.
+
+    Raises:
+        KlantbeeldError: There is one; its rows would be taken for nobody's, and deleted.
+    """
+    rivals = sorted(
+        other.name
+        for other in syncs
+        if other.name != spec.name
+        and (other.destination, other.entity) == (spec.destination, spec.entity)
+    )
+    if spec.is_exclusive and rivals:
+        raise KlantbeeldError(
+            f"{spec.name} is exclusive, and {', '.join(rivals)} write to {spec.entity} of"
+            f" {spec.destination} too: it would delete their rows; nothing was sent",
+            "Leave out `exclusive`, or send the others elsewhere.",
+        )
 
 
 def check_fit(spec: SyncSpec, destination: RecordDestination, types: dict[str, str]) -> None:

@@ -40,7 +40,7 @@ from klantbeeld.activation.operations import Maker
 from klantbeeld.activation.plans import PlanBook, SavedPlan, find_plan
 from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
 from klantbeeld.activation.reports import PlanReport, SyncReport
-from klantbeeld.activation.specs import SyncSpec, find_sync, read_manifest
+from klantbeeld.activation.specs import SyncSpec, find_sync, list_syncs, read_manifest
 from klantbeeld.clock import Clock
 from klantbeeld.errors import UNFORESEEN, KlantbeeldError, in_one_line, unforeseen
 from klantbeeld.failpoints import failpoint
@@ -158,7 +158,9 @@ class _Sync:
         self.settings = settings = home.settings
         self.control = control = home.control
         self.warehouse = home.warehouse
-        self.spec: SyncSpec = find_sync(read_manifest(self.version.manifest), name)
+        manifest = read_manifest(self.version.manifest)
+        self._all_syncs = list_syncs(manifest)
+        self.spec: SyncSpec = find_sync(manifest, name)
         self.clock = Clock(settings)
         self.ledger = Ledger(control, self.spec.name, self.clock)
         self.links = Links(control, self.spec.name, self.clock)
@@ -194,9 +196,11 @@ class _Sync:
         The model is `self.spec.relation` from then on.
 
         Raises:
-            KlantbeeldError: The ledger is of other rows than those that this sync would write now.
+            KlantbeeldError: The ledger is of other rows than those that this sync would write now,
+                or its rows are another sync's too.
         """
         places.refuse_other_rows(self.spec, self.place, self.ledger)
+        preflight.refuse_rivals(self.spec, self._all_syncs)
         with self.warehouse.read(self.version.version_id) as connection:
             self.spec = relinked(connection, self.spec, self.links.masters())
             if self.spec.privacy is not None:

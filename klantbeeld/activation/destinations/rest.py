@@ -19,6 +19,7 @@ other name: that column's value. A member whose column is not part of the operat
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -62,6 +63,8 @@ from klantbeeld.http import (
     session,
 )
 from klantbeeld.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LEAVING = ("delete", "remove")
@@ -340,6 +343,9 @@ class Rest:
             except HttpError as error:
                 if was_not_taken(error):
                     raise
+                logger.warning(
+                    "a row was not sent, as it could not be looked up: %s", error.message
+                )
                 return Outcome("pending", "not sent: it could not be looked up")
             if not rows and operation.kind in _LEAVING:
                 return Outcome("acknowledged", "was gone already")

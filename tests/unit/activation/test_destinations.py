@@ -26,7 +26,7 @@ from klantbeeld.activation.destinations import (
     open_records,
 )
 from klantbeeld.activation.destinations.answers import comparable_text, plain
-from klantbeeld.activation.preflight import check_fit
+from klantbeeld.activation.preflight import check_fit, refuse_rivals
 from klantbeeld.activation.specs import AudienceSpec, OnLeave, PrivacyRule, SyncSpec
 from klantbeeld.doctor import _destinations
 from klantbeeld.errors import KlantbeeldError, SettingsError
@@ -139,6 +139,16 @@ def test_rows_that_cannot_leave_are_told_before_the_first_request(
     settings = home(tmp_path, kind=kind, environment="demo", **SECTIONS[kind])
     with pytest.raises(KlantbeeldError, match=problem):
         check_fit(spec, open_records(settings, spec), {key: "VARCHAR"})
+
+
+def test_rows_that_another_sync_writes_are_nobodys_own() -> None:
+    own = replace(SPEC, is_exclusive=True)
+    other = replace(SPEC, name="sync_x__others")
+    elsewhere = replace(other, entity="elsewhere")
+    refuse_rivals(own, [own, elsewhere])
+    refuse_rivals(SPEC, [SPEC, other])
+    with pytest.raises(KlantbeeldError, match="sync_x__others write to rows of x too"):
+        refuse_rivals(own, [own, other])
 
 
 @pytest.mark.parametrize("bound", [{}, {"environment": "production"}])
