@@ -363,6 +363,20 @@ def test_a_key_that_is_kept_in_another_form_makes_one_row_and_is_told(tmp_path: 
     service.close()
 
 
+@pytest.mark.parametrize("way", ["batch", "upsert"])
+def test_an_answer_about_a_key_in_another_form_holds_nobody_up(tmp_path: Path, way: str) -> None:
+    entity, told = (
+        (BATCH, [{"results": [{"id": key, "status": "created"} for key in ("abc", "b")]}])
+        if way == "batch"
+        else (UPSERT, [{"id": "abc"}, {"id": "b"}])
+    )
+    service = answering(*(Told(200, one) for one in told))
+    destination = opened(tmp_path, section(service, entity), COLUMNS)
+    some = [operation(destination, key, city="Ede", points=1) for key in ("Abc", "b")]
+    assert states(destination.write(some)) == {"Abc": "rejected", "b": "acknowledged"}
+    service.close()
+
+
 def test_all_rows_of_a_key_are_taken_away(
     world: RowsWorld, service: Service, members: Members
 ) -> None:

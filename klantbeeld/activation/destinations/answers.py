@@ -135,15 +135,16 @@ def key_text(there: Any) -> str | None:
 
 
 def is_other_form(there: Any, key: str) -> bool:
-    """Whether a key in an answer is ours in another form: a system that keeps keys in its own way.
+    """Whether a key in an answer is ours in another form: a system that keeps keys in its own way."""
+    text = key_text(there)
+    return text is not None and text != key and key_form(text) == key_form(key)
+
+
+def key_form(key: str) -> str:
+    """What two keys have in common that differ in form alone.
 
     Case, spaces at the ends, leading zeros and the forms of Unicode do not count.
     """
-    text = key_text(there)
-    return text is not None and text != key and _folded(text) == _folded(key)
-
-
-def _folded(key: str) -> str:
     folded = unicodedata.normalize("NFKC", key).casefold().strip()
     return folded.lstrip("0") if folded.isdigit() else folded
 

@@ -39,6 +39,7 @@ from klantbeeld.activation.destinations.answers import (
     document,
     is_other_form,
     is_own,
+    key_form,
     key_text,
     needed_document,
     needed_rows,
@@ -71,6 +72,9 @@ _LEAVING = ("delete", "remove")
 # Where nothing can be proved afterwards, what was claimed when a run is killed waits for a person,
 # though most of it was never sent: few rows are claimed at a time.
 _UNPROVABLE = 10
+_OTHER_FORM = Outcome(
+    "rejected", "the system keeps its key in another form: case, zeros, spaces, marks"
+)
 _OWN = frozenset({"key", "id", "op_id", "values", "row", "rows", "cursor"})
 
 
@@ -377,8 +381,11 @@ class Rest:
         answer = request.answer
         if _errors(answer, body):
             return Outcome("rejected", self._reason(request, response.status_code, body))
-        if answer.key is not None and key_text(dig(body, answer.key)) != operation.key:
-            return None
+        there = None if answer.key is None else dig(body, answer.key)
+        if answer.key is not None and key_text(there) != operation.key:
+            # Sent again by a later run it is found, or has the same effect; made again otherwise.
+            is_told = entity.create is None or entity.find is not None
+            return _OTHER_FORM if is_told and is_other_form(there, operation.key) else None
         if operation.kind in _LEAVING and len(rows) > 1:
             return Outcome("pending", "another row with its key is left")
         return outcome
@@ -435,13 +442,23 @@ class Rest:
     def _results(
         self, batch: Batch, body: Any, by_key: Mapping[str, Operation]
     ) -> Iterator[tuple[Operation, Outcome]]:
+        by_form: dict[str, list[Operation]] = {}
         for path, is_refusal in ((batch.rows, False), (batch.errors, True)):
             results = dig(body, path) if path is not None else None
             for result in results if isinstance(results, list) else ():
-                operation = by_key.get(key_text(dig(result, batch.key)) or "")
+                key = key_text(dig(result, batch.key)) or ""
+                operation = by_key.get(key)
+                if operation is None:
+                    if not by_form:
+                        for own, one in by_key.items():
+                            by_form.setdefault(key_form(own), []).append(one)
+                    alike = by_form.get(key_form(key), [])
+                    if len(alike) == 1:
+                        yield alike[0], _OTHER_FORM
+                    continue
                 status = dig(result, batch.status) if batch.status else ""
                 is_status = status is None or isinstance(status, str | int)
-                if operation is None or not is_status:
+                if not is_status:
                     continue
                 if status not in batch.ok and status in RETRIED_STATUSES:
                     continue
@@ -485,7 +502,7 @@ class Rest:
         rows = [(self._row_key(find.key, row), row) for row in self._rows(find, response)]
         found = [row for there, row in rows if there == key]
         if not found and any(is_other_form(there, key) for there, _ in rows):
-            raise RowRefused("the system keeps its key in another form: case, zeros, spaces, marks")
+            raise RowRefused(str(_OTHER_FORM.reason))
         return found
 
     def _rows(self, request: Find | Listing, response: requests.Response) -> list[dict[str, Any]]:
