@@ -135,7 +135,7 @@ def key_text(there: Any) -> str | None:
 
 
 def is_other_form(there: Any, key: str) -> bool:
-    """Whether a key in an answer is ours in another form: a system that keeps keys in its own way."""
+    """Whether a key in an answer is ours in another form, as a system may keep it in its own."""
     text = key_text(there)
     return text is not None and text != key and key_form(text) == key_form(key)
 
@@ -146,7 +146,7 @@ def key_form(key: str) -> str:
     Case, spaces at the ends, leading zeros and the forms of Unicode do not count.
     """
     folded = unicodedata.normalize("NFKC", key).casefold().strip()
-    return folded.lstrip("0") if folded.isdigit() else folded
+    return folded.lstrip("0") or "0" if folded.isdigit() else folded
 
 
 def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]:
