@@ -31,6 +31,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from klantbeeld.countries import COUNTRY_CODES
 from klantbeeld.errors import SettingsError
 from klantbeeld.files import private_dir, write_atomic
 
@@ -170,9 +171,7 @@ class Settings(BaseSettings):
         description="a name in small letters, such as production",
     )
     time_zone: str = "Europe/Amsterdam"
-    default_country: str = Field(
-        "NL", pattern=r"^[A-Z]{2}$", description="two capital letters, such as NL"
-    )
+    default_country: str = "NL"
     as_of_file: Path | None = None
     allow_private_addresses: bool = False
     tls_ca_file: FilePath | None = Field(None, description="PEM file of your own authorities")
@@ -220,6 +219,13 @@ class Settings(BaseSettings):
     def _known_time_zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError("expected a time zone such as Europe/Amsterdam")
+        return value
+
+    @field_validator("default_country")
+    @classmethod
+    def _known_country(cls, value: str) -> str:
+        if value not in COUNTRY_CODES:
+            raise ValueError("expected a country's ISO code in capitals, such as NL or GB")
         return value
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from klantbeeld.countries import COUNTRY_CODES
 from klantbeeld.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class _Progress:
 def _country(code: str | None) -> str | None:
     if code is None:
         return None
-    if len(code) != 2 or not code.isascii() or not code.isalpha():
-        raise click.UsageError(f"--country {code}: expected two letters, such as NL")
+    if code.upper() not in COUNTRY_CODES:
+        raise click.UsageError(f"--country {code}: expected a country's ISO code, such as NL or GB")
     return code.upper()
 
 

@@ -326,7 +326,8 @@ def test_the_command(
         (["people.csv", "--out", "new/o.csv"], "the folder new does not exist"),
         (["people.csv", "--out", "o.csv", "--model", "no.json"], "no.json does not exist"),
         (["people.csv", "--out", "o.csv", "--model", "people.csv"], "not a linkage model"),
-        (["people.csv", "--out", "o.csv", "--country", "Holland"], "expected two letters"),
+        (["people.csv", "--out", "o.csv", "--country", "Holland"], "expected a country"),
+        (["people.csv", "--out", "o.csv", "--country", "XX"], "XX: expected a country's ISO code"),
         (["people.csv", "--out", "o.csv", "--train"], "too few to train"),
     ],
 )
