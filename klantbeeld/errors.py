@@ -5,6 +5,8 @@ code that the command line gives. Anything else is a bug and keeps its traceback
 """
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
@@ -56,15 +58,28 @@ class SettingsError(KlantbeeldError):
 
 # What code raises that meets something which its author did not think of, such as an answer of
 # another shape. What the machine has to do with (disk, memory, database) is none of it.
-UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def unforeseen(error: Exception) -> KlantbeeldError:
-    """An error of `UNFORESEEN` as it may be shown: where it was raised, and none of its words."""
-    place = "an unknown place"
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        place = f"{Path(frame.f_code.co_filename).name}, line {line}"
-    return KlantbeeldError(
-        f"something that was not foreseen ({type(error).__name__} in {place})",
-        "Please report it with this line. It may be an answer of a shape that was not expected.",
-    )
+@contextmanager
+def unforeseen_in_one_line() -> Iterator[None]:
+    """Tell an error that nobody thought of by where it was raised, and by none of its words.
+
+    For code that meets what other systems say: those words may be a row's values, and one system
+    must not end what has nothing to do with it.
+
+    Raises:
+        KlantbeeldError: Instead of an error that was not foreseen.
+    """
+    try:
+        yield
+    except KlantbeeldError:
+        raise
+    except _UNFORESEEN as error:
+        place = "an unknown place"
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            place = f"{Path(frame.f_code.co_filename).name}, line {line}"
+        raise KlantbeeldError(
+            f"something that was not foreseen ({type(error).__name__} in {place})",
+            "Please report it with this line. An answer may have a shape that was not expected.",
+        ) from None

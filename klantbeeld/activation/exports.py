@@ -40,7 +40,7 @@ from klantbeeld.activation.reports import ExportReport
 from klantbeeld.activation.specs import AudienceSpec, find_audience, read_manifest
 from klantbeeld.clock import Clock
 from klantbeeld.control.tables import exports
-from klantbeeld.errors import KlantbeeldError, in_one_line
+from klantbeeld.errors import KlantbeeldError, in_one_line, unforeseen_in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.files import PRIVATE_FILE, file_digest, private_dir
 from klantbeeld.warehouse.lock import run_lock
@@ -71,7 +71,8 @@ def run_export(audience: str, home: Home, run_id: str) -> ExportReport:
         report = export.report
         sync_run_id = ledger.start_run(run_id, report.version_id)
         try:
-            report = export.go()
+            with unforeseen_in_one_line():
+                report = export.go()
         except KlantbeeldError as error:
             logger.error("%s failed: %s", name, error.message)
             message = in_one_line(error.message, error.hint)
@@ -105,7 +106,7 @@ def plan_export(audience: str, home: Home) -> ExportReport:
         KlantbeeldError: The audience cannot be written, or there is none of that name.
     """
     export = _Export(audience, home)
-    with export.lock():
+    with export.lock(), unforeseen_in_one_line():
         return export.plan()
 
 

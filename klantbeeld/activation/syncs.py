@@ -42,7 +42,7 @@ from klantbeeld.activation.reconcile import Drift, Reconciliation, can_compare
 from klantbeeld.activation.reports import PlanReport, SyncReport
 from klantbeeld.activation.specs import SyncSpec, find_sync, list_syncs, read_manifest
 from klantbeeld.clock import Clock
-from klantbeeld.errors import UNFORESEEN, KlantbeeldError, in_one_line, unforeseen
+from klantbeeld.errors import KlantbeeldError, in_one_line, unforeseen_in_one_line
 from klantbeeld.failpoints import failpoint
 from klantbeeld.files import write_atomic
 from klantbeeld.warehouse.lock import run_lock
@@ -103,7 +103,7 @@ def plan_sync(
         KlantbeeldError: The model cannot be sent, or the destination cannot be read.
     """
     sync = _Sync(name, home)
-    with sync.lock(), sync.open() as connection:
+    with sync.lock(), unforeseen_in_one_line(), sync.open() as connection:
         return sync.plan_report(connection, against_destination, limit)
 
 
@@ -123,7 +123,7 @@ def reconcile_sync(
         KlantbeeldError: The model cannot be sent, or the destination cannot be read and compared.
     """
     sync = _Sync(name, home)
-    with sync.lock(), sync.open() as connection:
+    with sync.lock(), unforeseen_in_one_line(), sync.open() as connection:
         return sync.reconcile(connection, repair=repair, progress=progress)
 
 
@@ -491,11 +491,10 @@ def _run(
         sync_run_id = sync.start_run(run_id)
         run = _SyncRun(sync, sync_run_id, required, progress)
         try:
-            run.go()
+            with unforeseen_in_one_line():
+                run.go()
         except KlantbeeldError as error:
             run.fail(error)
-        except UNFORESEEN as error:
-            run.fail(unforeseen(error))
         report = run.report(time.monotonic() - started)
         sync.ledger.finish_run(
             sync_run_id,
