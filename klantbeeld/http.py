@@ -43,7 +43,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -69,6 +70,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = "klantbeeld"
 # What may stand in a header: Latin-1 without control characters, no space at either end.
 _HEADER_VALUE = re.compile(r"(?:[!-~\xa0-\xff](?:[\t -~\xa0-\xff]*[!-~\xa0-\xff])?)?")
+_Token = TypeVar("_Token", str, str | None)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -94,7 +96,7 @@ class TransportError(HttpError, requests.ConnectionError):
     """No complete answer came.
 
     Attributes:
-        was_sent: False only if nothing can have reached the server.
+        was_sent: False only if nothing can have reached the server, by no attempt.
     """
 
     def __init__(self, message: str, hint: str | None = None, *, was_sent: bool) -> None:
@@ -442,6 +444,7 @@ class GuardedSession(requests.Session):
         kwargs["proxies"] = {}
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         renewed = False
+        may_have_arrived = False
         attempt = 1
         silent = 0.0
         token = self._authorise(request)
@@ -451,6 +454,7 @@ class GuardedSession(requests.Session):
                 response = self._send_once(request, kwargs)
             except TransportError as error:
                 silent += time.monotonic() - asked_at
+                error.was_sent = may_have_arrived = may_have_arrived or error.was_sent
                 repeatable = not error.was_sent or method in self._retry.methods
                 is_last = attempt >= self._retry.attempts or silent >= self._retry.silent_seconds
                 if not repeatable or is_last:
@@ -459,7 +463,8 @@ class GuardedSession(requests.Session):
                 attempt += 1
                 continue
             if response.status_code == 401 and token is not None and self._token_provider:
-                other = None if renewed else self._token_provider.renew(token)
+                renew = partial(self._token_provider.renew, token)
+                other = None if renewed else _obtained(renew, was_sent=may_have_arrived)
                 if other is None:
                     raise AuthenticationFailed(
                         f"{_host(request)} does not accept our token (401).",
@@ -472,6 +477,7 @@ class GuardedSession(requests.Session):
             wait = self._wait_after(response, method, attempt)
             if wait is None:
                 return response
+            may_have_arrived = may_have_arrived or response.status_code != 429
             self._wait(wait, request, str(response.status_code))
             attempt += 1
 
@@ -488,7 +494,7 @@ class GuardedSession(requests.Session):
     def _authorise(self, request: requests.PreparedRequest) -> str | None:
         if self._token_provider is None:
             return None
-        token = self._token_provider.token()
+        token = _obtained(self._token_provider.token, was_sent=False)
         authorization = {"Authorization": f"Bearer {token}"}
         _check_headers(_host(request), authorization, AuthenticationFailed)
         request.headers.update(authorization)
@@ -595,6 +601,24 @@ def _http_date(value: str) -> datetime | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _obtained(ask: Callable[[], _Token], *, was_sent: bool) -> _Token:
+    """A token; that there is none is no answer to the request, whatever the token's server said.
+
+    Raises:
+        TransportError: There is none now; `was_sent` says whether the request itself was sent.
+        AuthenticationFailed: The credentials are not accepted.
+        AddressRefused: The address of the token's server is not allowed.
+    """
+    try:
+        return ask()
+    except (AuthenticationFailed, AddressRefused):
+        raise
+    except HttpError as error:
+        raise TransportError(
+            f"No token was given: {error.message}", error.hint, was_sent=was_sent
+        ) from None
 
 
 def _origin(url: str) -> tuple[str, str, int]:

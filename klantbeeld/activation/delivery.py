@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from klantbeeld.activation.destinations import EXISTS, MISSING, RecordDestination
 from klantbeeld.activation.destinations.answers import unanswered
@@ -32,6 +32,7 @@ from klantbeeld.http import (
     AddressRefused,
     AuthenticationFailed,
     HttpError,
+    RequestRefused,
     StatusError,
     TransportError,
 )
@@ -41,10 +42,17 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _BASE_SECONDS = 1.0
 _CAP_SECONDS = 30.0
-_REFUSED_AS_A_WHOLE = frozenset({400, 413, 422})
+_TOO_LARGE = 413
+_REFUSED_AS_A_WHOLE = frozenset({400, _TOO_LARGE, 422})
 # Requests spent on finding rows that spoil their batch without any being accepted in between: a
 # batch of 1,000 with one bad row takes 21 in all. Beyond it is not a row that is wrong.
 _ISOLATION_REQUESTS = 50
+# Batches of the size that was learnt, before one of twice that size is tried: two large rows that
+# met must not make a million small batches, and at a real limit one request in 50 is in vain.
+_BATCHES_BEFORE_LARGER = 50
+_NOT_SENT = Outcome("pending", "not sent")
+
+_Row = TypeVar("_Row")
 
 
 class DeliveryStopped(KlantbeeldError):
@@ -77,6 +85,30 @@ class Delivered:
                 self.skipped += 1
             elif outcome.state in ("rejected", "unknown", "cancelled"):
                 setattr(self, outcome.state, getattr(self, outcome.state) + 1)
+
+
+class _BatchSize:
+    """How many rows the destination takes at once, as far as its answers 413 tell."""
+
+    def __init__(self) -> None:
+        self._rows: int | None = None
+        self._taken = 0
+
+    def parts(self, rows: list[_Row]) -> Iterator[list[_Row]]:
+        """Rows in batches that are taken; what is learnt of one counts for the next."""
+        start = 0
+        while start < len(rows):
+            size = self._rows or len(rows)
+            yield rows[start : start + size]
+            start += size
+            if size == self._rows:
+                self._taken += 1
+                if self._taken == _BATCHES_BEFORE_LARGER:
+                    self._rows, self._taken = 2 * size, 0
+
+    def refused(self, rows: int) -> None:
+        """A batch was too large: half of it is the most, unless it was one row that is."""
+        self._rows, self._taken = (rows - rows // 2 if rows > 1 else None), 0
 
 
 class Delivery:
@@ -121,6 +153,10 @@ class Delivery:
         self._progress = progress
         self._last_good = time.monotonic()
         self._isolations = 0
+        self._batch_size = _BatchSize()
+        # How a row that has to be sent again stays if the run ends: unknown as soon as one request
+        # for it may have been taken.
+        self._left: dict[str, Outcome] = {}
         self.delivered = Delivered()
 
     # ---- what an earlier run left open ---------------------------------------------------------
@@ -182,9 +218,10 @@ class Delivery:
             DeliveryStopped: The destination failed for good; everything it answered is settled.
         """
         for batch in batches:
-            self._send_batch(self._prepared(batch))
-            if self._progress is not None:
-                self._progress(len(batch))
+            for part in self._batch_size.parts(batch):
+                self._send_batch(self._prepared(part))
+                if self._progress is not None:
+                    self._progress(len(part))
 
     def _prepared(self, rows: list[PlannedRow]) -> list[Operation]:
         """The operations of a batch that have to be sent; what needs no sending is settled."""
@@ -231,7 +268,8 @@ class Delivery:
                     self._isolate(waiting, error)
                     return
                 if _was_not_taken(error):
-                    self._stop(waiting, Outcome("pending", "not sent"), error)
+                    self._leave(waiting, Outcome("pending", f"not sent: {error.message}"))
+                    self._stop(waiting, error)
                 logger.warning("a batch of %d rows has no usable answer: %s", len(waiting), error)
                 outcomes = unanswered(waiting, error)
             if self._destination.is_readable and any(o.is_silent for o in outcomes.values()):
@@ -241,14 +279,7 @@ class Delivery:
             pause = max((outcome.retry_after or 0.0 for outcome in outcomes.values()), default=0.0)
             waiting = self._learn(waiting, outcomes)
         if waiting:
-            self._stop(
-                waiting,
-                Outcome("unknown", "no answer, and not there when read back"),
-                KlantbeeldError(
-                    f"the destination left {len(waiting)} rows without an answer, again and again",
-                    "The next run reads them back first and sends what did not arrive.",
-                ),
-            )
+            self._stop(waiting, self._what_is_left(waiting))
 
     def _learn(
         self, operations: list[Operation], outcomes: Mapping[str, Outcome]
@@ -264,6 +295,7 @@ class Delivery:
                 case "unknown":
                     unsure.append(operation)
                 case "pending":
+                    self._leave([operation], Outcome("pending", outcome.reason))
                     again.append(operation)
                 case _ if outcome.state == MISSING:
                     again += self._without_row(operation, known)
@@ -290,6 +322,7 @@ class Delivery:
         """Read back what nothing was said of; returns what did not take effect."""
         if not self._destination.is_readable:
             if self._destination.is_idempotent:
+                self._leave(unsure, Outcome("unknown", "no answer"))
                 return unsure
             outcome = Outcome("unknown", "no answer, and it cannot be read back")
             self._settle(unsure, {operation.op_id: outcome for operation in unsure})
@@ -297,15 +330,14 @@ class Delivery:
         try:
             proven = self._read_back(unsure)
         except HttpError as error:
-            self._stop(
-                [*unsure, *again],
-                Outcome("unknown", "no answer, and could not be read back"),
-                error,
-            )
+            self._leave(unsure, Outcome("unknown", "no answer, and could not be read back"))
+            self._stop([*unsure, *again], error)
         if proven:
             self._last_good = time.monotonic()
         self._settle([op for op in unsure if op.op_id in proven], proven)
-        return [operation for operation in unsure if operation.op_id not in proven]
+        absent = [operation for operation in unsure if operation.op_id not in proven]
+        self._leave(absent, Outcome("unknown", "no answer, and not there when read back"))
+        return absent
 
     def _without_row(
         self, operation: Operation, known: list[tuple[Operation, Outcome]]
@@ -317,24 +349,31 @@ class Delivery:
 
     def _isolate(self, operations: list[Operation], error: HttpError) -> None:
         """A batch refused as a whole: halve it until the row that spoils it stands alone."""
-        status = error.status if isinstance(error, StatusError) else 0
+        if isinstance(error, StatusError):
+            what, reason = str(error.status), f"{error.status} for the request as a whole"
+            if error.status == _TOO_LARGE:
+                self._batch_size.refused(len(operations))
+        else:
+            what = reason = error.message
         if len(operations) == 1:
-            outcome = Outcome("rejected", f"{status} for the request as a whole")
-            self._settle(operations, {operations[0].op_id: outcome})
+            self._settle(operations, {operations[0].op_id: Outcome("rejected", reason)})
             return
+        # Nothing was taken: if the run ends before their turn, they are not in flight.
+        self._leave(operations, Outcome("pending", reason))
+        self._ledger.settle(operations, self._left)
         self._isolations += 2
         if self._isolations > _ISOLATION_REQUESTS:
             self._stop(
                 operations,
-                Outcome("pending", f"{status} for the request as a whole"),
                 KlantbeeldError(
-                    f"the destination refuses requests as a whole ({status}), not single rows",
+                    f"the destination refuses requests as a whole ({what}), not single rows",
                     "Compare the sync with the destination: `klantbeeld sync plan`.",
                 ),
             )
         middle = len(operations) // 2
-        self._send_batch(operations[:middle])
-        self._send_batch(operations[middle:])
+        for half in (operations[:middle], operations[middle:]):
+            for part in self._batch_size.parts(half):
+                self._send_batch(part)
 
     def _read_back(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
         columns = sorted({column for operation in operations for column in operation.body})
@@ -350,11 +389,33 @@ class Delivery:
             return
         self._ledger.settle(operations, outcomes)
         self.delivered.add(outcomes[operation.op_id] for operation in operations)
+        for operation in operations:
+            self._left.pop(operation.op_id, None)
 
-    def _stop(
-        self, operations: list[Operation], outcome: Outcome, error: KlantbeeldError
-    ) -> NoReturn:
-        self._settle(operations, dict.fromkeys((op.op_id for op in operations), outcome))
+    def _leave(self, operations: Iterable[Operation], outcome: Outcome) -> None:
+        """Note how operations stay if the run ends before more is learnt of them."""
+        for operation in operations:
+            before = self._left.get(operation.op_id)
+            if before is None or before.state != "unknown" or outcome.state == "unknown":
+                self._left[operation.op_id] = outcome
+
+    def _what_is_left(self, operations: Sequence[Operation]) -> KlantbeeldError:
+        """Why operations that were tried so often are not tried once more."""
+        left = [self._left.get(operation.op_id, _NOT_SENT) for operation in operations]
+        if any(outcome.state == "unknown" for outcome in left):
+            return KlantbeeldError(
+                f"the destination left {len(left)} rows without an answer, again and again",
+                "The next run reads them back first and sends what did not arrive.",
+            )
+        return KlantbeeldError(
+            f"the destination did not take {len(left)} rows, again and again ({left[0].reason})",
+            "The next run sends them.",
+        )
+
+    def _stop(self, operations: Sequence[Operation], error: KlantbeeldError) -> NoReturn:
+        """End the run: what is left stays as it is known to be."""
+        left = {op.op_id: self._left.get(op.op_id, _NOT_SENT) for op in operations}
+        self._settle(list(operations), left)
         raise DeliveryStopped(error.message, error.hint) from None
 
 
@@ -368,6 +429,8 @@ def _was_not_taken(error: HttpError) -> bool:
 
 
 def _was_refused_whole(error: HttpError) -> bool:
+    if isinstance(error, RequestRefused):  # by us, before a byte left
+        return True
     return isinstance(error, StatusError) and error.status in _REFUSED_AS_A_WHOLE
 
 

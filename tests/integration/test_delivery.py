@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from klantbeeld.activation import plan_sync
+from klantbeeld.activation.destinations.rest import Rest
 from klantbeeld.control.tables import tombstones
+from klantbeeld.errors import KlantbeeldError
 from klantbeeld.records import keyed_hash
-from tests.fixtures.destinations import Asked, RowsWorld, Service, Told
+from tests.fixtures.destinations import SYNC, Asked, RowsWorld, Service, Told
 
 COLUMNS = {"customer": "external_id", "email": "email"}
 BATCH: dict[str, Any] = {
@@ -39,6 +42,7 @@ class Customers:
         self.rows: dict[str, Any] = {}
         self.bad: Callable[[dict[str, Any]], bool] = lambda _: False
         self.before: Callable[[], None] = lambda: None
+        self.is_too_large: Callable[[list[dict[str, Any]]], bool] = lambda _: False
 
     def __call__(self, asked: Asked) -> Told:
         key = asked.path.rpartition("/")[2]
@@ -49,6 +53,8 @@ class Customers:
             return Told(204)
         given = asked.json["rows"]
         self.before()
+        if self.is_too_large(given):
+            return Told(413)
         if any(self.bad(row) for row in given):
             return Told(400, {"code": "bad_request"})
         self.rows |= {row["external_id"]: row for row in given}
@@ -108,11 +114,61 @@ def test_a_destination_that_refuses_everything_is_not_asked_for_every_row(
     customers.bad = lambda _: True
     home.publish(rows(1_000), COLUMNS)
     report = home.sync()
+    states = {row.state for row in home.operations()}
     home.close()
     assert report.status == "failed"
+    assert states == {"pending", "rejected"}, "nothing is in flight"
     assert "refuses requests as a whole (400)" in str(report.message)
     assert len(service.writes()) <= 60
     assert report.rejected <= 26, "what was not sent alone was not judged alone"
+
+
+def test_a_size_that_was_refused_is_not_tried_with_every_batch(
+    tmp_path: Path, customers: Customers, service: Service
+) -> None:
+    home = world(tmp_path / "home", service, 50)
+    customers.is_too_large = lambda given: len(given) > 5
+    home.publish(rows(160), COLUMNS)
+    report = home.sync()
+    home.close()
+    assert (report.status, report.acknowledged) == ("synced", 160)
+    sizes = [len(asked.json["rows"]) for asked in service.writes()]
+    refused = [size for size in sizes if size > 5]
+    assert refused == [50, 25, 12, 6, 6], "now and then a larger one is tried"
+    assert len(sizes) <= 5 + 160 / 3 + 8, "three at a time; batches and halves may end with fewer"
+
+
+def test_one_row_that_is_too_large_makes_no_small_batches(
+    tmp_path: Path, customers: Customers, service: Service
+) -> None:
+    home = world(tmp_path / "home", service, 128)
+    customers.is_too_large = lambda given: any(row["external_id"] == "c0077" for row in given)
+    home.publish(rows(384), COLUMNS)
+    report = home.sync()
+    home.close()
+    assert (report.acknowledged, report.rejected) == (383, 1)
+    assert len(service.writes()) == 15 + 2, "halved to the row, and the other batches as they are"
+
+
+def test_an_error_that_nobody_thought_of_is_told_without_a_value(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = world(tmp_path / "home", service, 8)
+    home.publish(rows(1), COLUMNS)
+
+    def unforeseen(*_: object) -> None:
+        raise TypeError("l0@voorbeeld.example")
+
+    monkeypatch.setattr(Rest, "check", unforeseen)
+    told = [str(home.sync().message)]
+    for ask in (home.reconcile, lambda: plan_sync(SYNC, home.place, against_destination=True)):
+        with pytest.raises(KlantbeeldError) as caught:
+            ask()
+        told.append(str(caught.value))
+        assert caught.value.__suppress_context__
+    home.close()
+    assert all("TypeError in test_delivery.py, line" in text for text in told)
+    assert not any("voorbeeld" in text for text in told)
 
 
 def test_who_is_erased_while_a_run_is_under_way_is_not_sent_any_more(

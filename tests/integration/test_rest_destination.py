@@ -438,6 +438,29 @@ def test_retry_after_is_waited_for_to_the_second_and_a_day_is_not(
     assert waits == [7.0]
 
 
+@pytest.mark.parametrize(
+    ("is_reachable", "reason"), [(True, "could not be looked up"), (False, "could not be reached")]
+)
+def test_what_was_certainly_not_sent_waits_with_the_reason(
+    world: RowsWorld, service: Service, is_reachable: bool, reason: str
+) -> None:
+    world.publish(rows(1), COLUMNS)
+    assert world.sync().acknowledged == 1
+    world.publish(rows(3), COLUMNS)
+    members = service.application
+    service.application = lambda asked: Told(500)
+    if not is_reachable:
+        service.close()
+    report = world.sync()
+    assert (report.status, report.unknown) == ("failed", 0)
+    states = {row.destination_key: (row.state, row.reason) for row in world.operations()}
+    assert {states[key][0] for key in ("c1", "c2")} == {"pending"}
+    assert all(reason in states[key][1] for key in ("c1", "c2"))
+    if is_reachable:
+        service.application = members
+        assert (world.sync().acknowledged, world.sync().status) == (2, "unchanged")
+
+
 def test_deletes_are_believed_when_the_row_is_gone(tmp_path: Path) -> None:
     service = answering(Told(204), Told(404), Told(410))
     destination = opened(tmp_path, section(service, UPSERT), COLUMNS)

@@ -33,6 +33,7 @@ from klantbeeld.http import (
     AddressRefused,
     AuthenticationFailed,
     HttpError,
+    RequestRefused,
     RetryPolicy,
     StatusError,
     TransportError,
@@ -169,7 +170,7 @@ def send_each(operations: Sequence[Operation], send: Send) -> dict[str, Outcome]
             if was_not_taken(error):
                 if place == 0:
                     raise
-                return outcomes | _not_sent(operations[place:])
+                return outcomes | _not_sent(operations[place:], f"not sent: {error.message}")
             outcomes |= unanswered([operation], error)
             outcome = None
         if outcome is not None:
@@ -205,8 +206,8 @@ def send_groups(
                 raise
             later = [operation for rest in waiting[place + 1 :] for operation in rest]
             refused = isinstance(error, StatusError) and error.status in _REFUSED_WHOLE
-            if refused or was_not_taken(error):
-                return outcomes | _not_sent([*group, *later])
+            if refused or isinstance(error, RequestRefused) or was_not_taken(error):
+                return outcomes | _not_sent([*group, *later], f"not sent: {error.message}")
             return outcomes | unanswered(group, error) | _not_sent(later)
     return outcomes
 
@@ -222,8 +223,8 @@ def unanswered(operations: Iterable[Operation], error: HttpError) -> dict[str, O
     return {operation.op_id: silence for operation in operations}
 
 
-def _not_sent(operations: Iterable[Operation]) -> dict[str, Outcome]:
-    return {operation.op_id: Outcome("pending", "not sent") for operation in operations}
+def _not_sent(operations: Iterable[Operation], why: str = "not sent") -> dict[str, Outcome]:
+    return {operation.op_id: Outcome("pending", why) for operation in operations}
 
 
 def was_not_taken(error: HttpError) -> bool:

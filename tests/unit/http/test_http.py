@@ -318,6 +318,20 @@ def test_nothing_listens(settings: Settings, waits: list[float]) -> None:
     assert caught.value.__cause__ is None
 
 
+def test_what_one_attempt_may_have_brought_there_was_sent(settings: Settings) -> None:
+    ending = Server()
+    ending.answers = [cut_off]
+    http = session(
+        settings,
+        base_url=ending.url,
+        sleep=lambda _: ending.close(),
+        retry=RetryPolicy(attempts=2),
+    )
+    with pytest.raises(TransportError) as caught:
+        http.put(ending.url)
+    assert caught.value.was_sent, "nobody listened any more, but somebody had"
+
+
 def test_a_file_is_sent_from_its_beginning_again(
     http: GuardedSession, server: Server, tmp_path: Path
 ) -> None:
@@ -613,6 +627,16 @@ def test_a_wrong_secret_ends_after_one_request_and_is_not_shown(
         http.get(server.url)
     assert len(server.seen) == 1
     assert "zeer-geheim" not in str(caught.value)
+
+
+def test_without_a_token_nothing_was_sent(settings: Settings, server: Server) -> None:
+    provider = credentials(settings, server, retry=RetryPolicy(attempts=1))
+    http = session(settings, base_url=server.url, token_provider=provider)
+    server.answers = [answer(503)]
+    with pytest.raises(TransportError, match="No token") as caught:
+        http.post(server.url)
+    assert not caught.value.was_sent
+    assert [path for _, path, *_ in server.seen] == ["/token"]
 
 
 def test_a_static_token_that_is_refused_is_not_tried_again(
