@@ -118,7 +118,12 @@ def _measure(part: str, folder: Path, threads: int) -> dict[str, Any]:
 
 def _plain(_: str, folder: Path, threads: int) -> dict[str, Any]:
     people = _with_one_phone(folder)
-    with duckdb.connect(config={"threads": threads, "memory_limit": PLAIN_MEMORY}) as con:
+    limits = {
+        "threads": threads,
+        "memory_limit": PLAIN_MEMORY,
+        "temp_directory": str(folder / "spill"),
+    }
+    with duckdb.connect(config=limits) as con:
         started = _cpu()
         plain = link_plainly(con, people, (THRESHOLD,))
         figures = {"cpu": _cpu() - started, "peak_mb": _peak_mb()}

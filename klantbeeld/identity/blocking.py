@@ -22,7 +22,8 @@ import duckdb
 
 from klantbeeld.identity.model import BLOCKING_RULES, BlockingRule
 
-PAIRS_PER_RECORD: Final = 1.25
+# Of a model version: one per cent more records in the same blocks stay below 1.25.
+PAIRS_PER_RECORD: Final = 1.23
 # Small data may search harder: this many pairs cost about two seconds.
 PAIRS_AT_LEAST: Final = 750_000
 # Below this many records the rules' budgets stay as they are for this many.
@@ -65,7 +66,7 @@ def make_candidate_pairs(
     Args:
         con: The linkage's own database.
         records: The number of records.
-        pairs_per_record: The total budget; extra rules are used while it lasts.
+        pairs_per_record: The total budget. Extra rules are only used while enough of it is left.
         largest_blocks: Per rule the records in the largest block it may use, in place of budgets; a
             rule that is not named is not used.
 
@@ -84,7 +85,7 @@ def make_candidate_pairs(
             if rule.is_extra and left < LEAST_LEFT * total:
                 continue
             budget = rule.pairs_per_record * max(records, SMALL_DATA)
-            cost = _add_pairs(con, rule, number, budget, left if rule.is_extra else math.inf)
+            cost = _add_pairs(con, rule, number, budget, left)
         left -= cost.pairs
         costs.append(cost)
     for name in ("block_sizes", "blocks", "new_pairs"):

@@ -109,6 +109,24 @@ def test_a_rule_over_its_budget_loses_its_largest_blocks_first() -> None:
     assert costs["SAME_EMAIL"].pairs == 1
 
 
+def test_all_rules_together_keep_to_the_total_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "PAIRS_AT_LEAST", 0)
+    rows = _crowd(400)
+    for number in range(0, 400, 2):
+        rows[number]["email_std"] = rows[number + 1]["email_std"]
+    for number in range(1, 399, 2):
+        rows[number]["mobile_phone_std"] = rows[number + 1]["mobile_phone_std"]
+    con, count = _people(rows)
+    named = [
+        {cost.rule: cost.pairs for cost in blocking.make_candidate_pairs(con, count, share)}
+        for share in (10.0, 0.75)
+    ]
+    assert [pairs["SAME_EMAIL"] for pairs in named] == [200, 200]
+    # All of its blocks are of one size, and together they are more than what is left.
+    assert [pairs["SAME_MOBILE"] for pairs in named] == [199, 0]
+    assert sum(named[1].values()) <= 0.75 * count
+
+
 def test_pairs_are_weighed_once() -> None:
     con, count = _people([JAN, JAN, JAN])
     blocking.make_candidate_pairs(con, count)
