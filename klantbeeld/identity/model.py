@@ -316,7 +316,8 @@ _NAME: Final = "coalesce(surname, first_name)"
 
 SAME_EMAIL = BlockingRule("SAME_EMAIL", ("email",), 1.0)
 SAME_MOBILE = BlockingRule("SAME_MOBILE", ("mobile",), 1.0)
-SAME_LANDLINE = BlockingRule("SAME_LANDLINE", ("landline",), 1.0)
+# A household shares its number: by itself it brought four strangers together for one match.
+SAME_LANDLINE_AND_INITIAL = BlockingRule("SAME_LANDLINE_AND_INITIAL", ("landline", "initial"), 1.0)
 SAME_SURNAME_AND_BIRTH_DATE = BlockingRule(
     "SAME_SURNAME_AND_BIRTH_DATE", (_NAME, "birth_text"), 2.5
 )
@@ -355,6 +356,7 @@ def _extra(name: str, *keys: str) -> BlockingRule:
     return BlockingRule(name, keys, 2.5, is_extra=True)
 
 
+SAME_LANDLINE = _extra("SAME_LANDLINE", "landline")
 SAME_ADDRESS = _extra("SAME_ADDRESS", "address_key")
 SAME_BIRTH_DATE_AND_INITIAL = _extra("SAME_BIRTH_DATE_AND_INITIAL", "birth_text", "initial")
 SAME_POSTAL_CODE_AND_SURNAME_START = _extra(
@@ -397,7 +399,7 @@ SAME_NAME_STARTS = _extra("SAME_NAME_STARTS", "left(surname, 4)", "left(first_na
 BLOCKING_RULES: Final = (
     SAME_EMAIL,
     SAME_MOBILE,
-    SAME_LANDLINE,
+    SAME_LANDLINE_AND_INITIAL,
     SAME_SURNAME_AND_BIRTH_DATE,
     SAME_FIRST_NAME_AND_BIRTH_DATE,
     SAME_ADDRESS_AND_INITIAL,
@@ -408,6 +410,7 @@ BLOCKING_RULES: Final = (
     SWAPPED_NAMES_AND_BIRTH_DATE,
     SAME_NAME_AND_CITY,
     SAME_FULL_NAME,
+    SAME_LANDLINE,
     SAME_ADDRESS,
     SAME_BIRTH_DATE_AND_INITIAL,
     SAME_POSTAL_CODE_AND_SURNAME_START,
