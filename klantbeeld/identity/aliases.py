@@ -114,28 +114,35 @@ def read_aliases(control: ControlPlane) -> pa.Table:
     return follow(control.read_tables({"a": _query()}, {"a": NO_ALIASES.schema})["a"])
 
 
-def carry_over(con: duckdb.DuckDBPyConnection, history: IdHistory, aliases: pa.Table) -> IdHistory:
+def carry_over(
+    con: duckdb.DuckDBPyConnection,
+    history: IdHistory,
+    aliases: pa.Table,
+    present: str = "people",
+) -> IdHistory:
     """The history of ids with the records of today in the place of those they took over from.
 
     A record that is still there under its old id keeps its past itself.
 
     Args:
-        con: The linkage's own database, holding `people`.
+        con: The linkage's own database.
         history: As the control plane has it.
         aliases: As `read_aliases` gives them.
+        present: The table of all records that are there.
     """
     if not aliases.num_rows:
         return history
     con.register("aliases", aliases)
-    con.execute("""
+    con.execute(f"""
         create or replace temp table heirs as
         with named as (
-            select people.record_id, coalesce(aliases.new_record_id, people.record_id) as name
-            from people left join aliases on aliases.old_record_id = people.record_id
+            select present.record_id, coalesce(aliases.new_record_id, present.record_id) as name
+            from {present} as present
+            left join aliases on aliases.old_record_id = present.record_id
         ),
         gone as (
             select old_record_id as record_id, new_record_id as name from aliases
-            where old_record_id not in (select record_id from people)
+            where old_record_id not in (select record_id from {present})
         )
         select gone.record_id, min(named.record_id) as heir
         from gone inner join named on named.name = gone.name

@@ -175,50 +175,81 @@ def _largest_within(con: duckdb.DuckDBPyConnection, pairs: str, most: float) -> 
     )
 
 
-def make_candidate_pairs_of_changes(
+def block_columns(largest_blocks: Mapping[str, int]) -> dict[str, str]:
+    """SQL over `people` for the block of a record, null for none, per rule that may be used.
+
+    What a linkage of changes needs of the records that did not change: kept with them, nothing else
+    of them has to be read.
+
+    Args:
+        largest_blocks: Per rule the records in the largest block it may use.
+
+    Returns:
+        By the name of a column.
+    """
+    return {
+        _column(rule): f"case when {_is_placed(rule)} then {_block(rule)} end"
+        for _, rule, _ in _usable(largest_blocks)
+    }
+
+
+def make_pairs_of_changes(
     con: duckdb.DuckDBPyConnection, largest_blocks: Mapping[str, int]
 ) -> None:
-    """Make `candidate_pairs` of the records that met others than before, and `touched` (id).
+    """Make the pairs of the records that met others than before.
 
-    The pairs are those that `make_candidate_pairs` would make with at least one end in `touched`:
-    the records of `changed`, and all records of a block that came to be within the largest size
-    allowed, or beyond it, because of them. No other pair can be a candidate now and not before, or
+    Leaves `touched` (digest): the records of `arrived`, and all records of a block that came to be
+    within the largest size allowed, or beyond it, because of them; and `found_pairs` (digest_l,
+    digest_r, rule): what `make_candidate_pairs` would make with at least one end in `touched`, a
+    pair once for each rule that finds it. No other pair can be a candidate now and not before, or
     by another rule.
 
     Args:
-        con: The linkage's own database, with `people`, `changed` (id: the new and the changed ones,
-            and others whose pairs are wanted) and `former` (the changed and the deleted, as they
-            were in `people`). Who is only in `changed` as its pairs are wanted is in `former` too.
+        con: The linkage's own database, with three tables of digest and the columns of
+            `block_columns`: `present` (all records), `arrived` (with `is_new`: the new and the
+            changed ones, and others whose pairs are wanted) and `former` (the changed and the
+            deleted, as they were).
         largest_blocks: Per rule the records in the largest block it may use.
     """
-    con.execute("create or replace table found_pairs (id_l bigint, id_r bigint, rule utinyint)")
-    con.execute("create or replace table touched as from changed")
-    con.execute("create or replace table crossed (id bigint)")
-    rules = [
-        (number, rule, largest_blocks[rule.name])
-        for number, rule in enumerate(BLOCKING_RULES)
-        if largest_blocks.get(rule.name, 0) > 1
-    ]
+    con.execute(
+        "create or replace table found_pairs (digest_l ubigint, digest_r ubigint, rule utinyint)"
+    )
+    con.execute("create or replace table touched as select digest from arrived")
+    con.execute("create or replace table crossed (digest ubigint)")
+    rules = _usable(largest_blocks)
     for number, rule, largest in rules:
-        _add_pairs_of(con, rule, number, largest, arrived="changed", left="former")
+        _add_pairs_of(
+            con,
+            rule,
+            number,
+            largest,
+            "arrived",
+            f"""
+            select {_column(rule)} as block, is_new::bigint as came, 0 as went from arrived
+            union all select {_column(rule)}, 0, 1 from former
+        """,
+        )
         con.execute(f"""
             insert into crossed
-            select id from near
+            select digest from near
             where (size <= {largest}) <> (former_size <= {largest})
         """)
     con.execute("""
         create or replace table crossed as
-        select distinct id from crossed anti join changed using (id)
+        from present where digest in (select digest from crossed anti join touched using (digest))
     """)
     if con.execute("select 1 from crossed limit 1").fetchone():
-        con.execute("insert into touched from crossed")
+        con.execute("insert into touched select digest from crossed")
         for number, rule, largest in rules:
-            _add_pairs_of(con, rule, number, largest, arrived="crossed", left=None)
-    con.execute("""
-        create or replace table candidate_pairs as
-        select id_l, id_r, min(rule) as rule from found_pairs group by id_l, id_r
-    """)
-    for name in ("found_pairs", "crossed", "near"):
+            _add_pairs_of(
+                con,
+                rule,
+                number,
+                largest,
+                "crossed",
+                f"select {_column(rule)} as block, 0 as came, 0 as went from crossed",
+            )
+    for name in ("crossed", "near"):
         con.execute(f"drop table if exists {name}")
 
 
@@ -227,48 +258,49 @@ def _add_pairs_of(
     rule: BlockingRule,
     number: int,
     largest: int,
-    *,
     arrived: str,
-    left: str | None,
+    moves: str,
 ) -> None:
     """Add one rule's pairs of some records; leaves `near`, all records of their blocks."""
-    present = _is_placed(rule)
-    placed = f"select {_block(rule)} as block"
-    gone = f"union all {placed}, 0 as came, 1 as went from {left} where {present}" if left else ""
     con.execute(f"""
         create or replace table near as
-        with moves as (
-            {placed}, 1 as came, 0 as went
-            from people semi join {arrived} on {arrived}.id = people.id
-            where {present}
-            {gone}
-        ),
-        seen as (
+        with seen as (
             select block, sum(came)::bigint as came, sum(went)::bigint as went
-            from moves group by block
-        ),
-        placed as (
-            select id, {_block(rule)} as block from people where {present}
+            from ({moves})
+            where block is not null
+            group by block
         )
         select
-            placed.id,
-            placed.block,
-            count(*) over (partition by placed.block) as size,
+            present.digest,
+            seen.block,
+            count(*) over (partition by seen.block) as size,
             size - seen.came + seen.went as former_size,
-            {arrived}.id is not null as is_arrived
-        from placed
-        inner join seen on seen.block = placed.block
-        left join {arrived} on {arrived}.id = placed.id
+            present.digest in (select digest from {arrived}) as is_arrived
+        from present
+        inner join seen on seen.block = present.{_column(rule)}
     """)
     con.execute(f"""
         insert into found_pairs
-        select
-            least(arrived.id, others.id), greatest(arrived.id, others.id), {number}
+        select arrived.digest, others.digest, {number}
         from (from near where is_arrived and size between 2 and {largest}) as arrived
         inner join near as others
             on others.block = arrived.block
-            and (others.id > arrived.id or (others.id < arrived.id and not others.is_arrived))
+            and (others.digest > arrived.digest
+                or (others.digest < arrived.digest and not others.is_arrived))
     """)
+
+
+def _usable(largest_blocks: Mapping[str, int]) -> list[tuple[int, BlockingRule, int]]:
+    """The rules that may bring two records together, each with its number and largest block."""
+    return [
+        (number, rule, largest_blocks[rule.name])
+        for number, rule in enumerate(BLOCKING_RULES)
+        if largest_blocks.get(rule.name, 0) > 1
+    ]
+
+
+def _column(rule: BlockingRule) -> str:
+    return f"block_{rule.name.lower()}"
 
 
 def _block(rule: BlockingRule) -> str:

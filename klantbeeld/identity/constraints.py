@@ -19,7 +19,22 @@ from klantbeeld.control.tables import record_aliases, steward_decisions
 from klantbeeld.identity.aliases import read_aliases
 from klantbeeld.identity.clustering import Constraints, Ints, connected_components
 from klantbeeld.identity.decisions import Contradiction, active_decisions, resolve
-from klantbeeld.identity.preparation import STATE_COLUMNS
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What people decided, before it is laid over records.
+
+    Attributes:
+        decisions: Those in force: decision_id, verdict, record_id_l, record_id_r.
+        aliases: Re-keyed records: old_record_id, new_record_id.
+    """
+
+    decisions: pa.Table
+    aliases: pa.Table
+
+    def __bool__(self) -> bool:
+        return bool(self.decisions.num_rows or self.aliases.num_rows)
 
 
 @dataclass(frozen=True)
@@ -54,18 +69,23 @@ def decided_state(control: ControlPlane) -> str:
     return ",".join(str(count) for count in counts)
 
 
-def bind(con: duckdb.DuckDBPyConnection, control: ControlPlane, count: int) -> Binding:
+def read_decided(control: ControlPlane) -> Decided:
+    """Read the decisions in force and the re-keyed records."""
+    return Decided(active_decisions(control), read_aliases(control))
+
+
+def bind(con: duckdb.DuckDBPyConnection, decided: Decided, count: int) -> Binding:
     """Lay decisions and aliases over `people`, and hide the records that are passed through.
 
     Args:
-        con: The linkage's own database, holding `people`.
-        control: The control plane; it is only read.
+        con: The linkage's own database, holding `people`: all records, or at least those that
+            `make_decided_records` finds.
+        decided: What people decided.
         count: The number of records.
     """
-    aliases = read_aliases(control)
-    decisions = active_decisions(control)
+    decisions, aliases = decided.decisions, decided.aliases
     nobody = np.full(count, -1, dtype=np.int64)
-    if not aliases.num_rows and not decisions.num_rows:
+    if not decided:
         return Binding(None, nobody, 0, 0, (), aliases)
     con.register("aliases", aliases)
     con.register("decisions", decisions)
@@ -140,13 +160,55 @@ def bind(con: duckdb.DuckDBPyConnection, control: ControlPlane, count: int) -> B
     )
 
 
+def make_decided_records(con: duckdb.DuckDBPyConnection, decided: Decided, present: str) -> None:
+    """Make `decided_records` (record_id): all records that decisions and aliases speak of.
+
+    Few, and what binds them reaches far: with one of its records come or gone, a group has another
+    first record, to which it is tied.
+
+    Args:
+        con: The linkage's own database.
+        decided: What people decided.
+        present: The table of all records.
+    """
+    con.execute("create or replace table decided_records (record_id varchar)")
+    if not decided:
+        return
+    con.register("aliases", decided.aliases)
+    con.register("decisions", decided.decisions)
+    # A record and the one it took over from go by one name; where both are there, they are one.
+    con.execute(f"""
+        insert into decided_records
+        with named as (
+            select record_id_l as record_id from decisions
+            union select record_id_r from decisions where record_id_r is not null
+        ),
+        names as (
+            from named
+            union select new_record_id from aliases where old_record_id in (from named)
+        ),
+        twice as (
+            from aliases where old_record_id in (select record_id from {present})
+        )
+        select record_id from {present}
+        where record_id in (
+            from names
+            union select old_record_id from aliases where new_record_id in (from names)
+            union select old_record_id from twice
+            union select new_record_id from twice
+        )
+    """)
+    con.unregister("aliases")
+    con.unregister("decisions")
+
+
 def _hide(con: duckdb.DuckDBPyConnection, people: Ints) -> None:
     if not len(people):
         return
     columns = [
         name
         for name, *_ in con.execute("select * from people limit 0").description or ()
-        if name not in {"id", "record_id", "source", *STATE_COLUMNS}
+        if name not in {"id", "record_id", "source", "digest"}
     ]
     con.register("hidden", pa.table({"id": people}))
     con.execute(

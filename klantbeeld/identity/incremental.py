@@ -1,8 +1,8 @@
-"""Linking what changed: `people as they were and are -> what is clustered anew`.
+"""Linking what changed: `what is kept of the last linkage + the records of now -> clusters anew`.
 
-Here: what is new, changed or gone since the last linkage of this build, and the same work as
-`linking` does, for these records and the components they touch. Not here: the work itself
-(`blocking`, `linking`, `clustering`), reading and writing the build (`stage`).
+Here: what is new, changed or gone since the last linkage of this build, whom that reaches, and the
+same work as `linking` does, for these records alone. Not here: the work itself (`blocking`,
+`linking`, `clustering`), reading and writing the build (`stage`).
 
 Why the outcome is that of linking everything under the same model version: a pair's weight depends
 on its two records; whether two records meet, on the sizes of the blocks they share; what becomes of
@@ -10,9 +10,13 @@ a component, on its own pairs. So pairs are made and weighed again for the recor
 for those in a block that crossed the largest size allowed; and the components that hold one of
 these, or that one of their pairs now joins, are closed and clustered again. The rest stays. Who is
 subject to a decision of a steward counts as changed; a new decision has everything linked.
+
+Why it costs little: of every record a digest, its component and its blocks are kept, as numbers.
+They tell what changed and who meets whom; what is compared is made for the records reached only.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from klantbeeld.identity import preparation
-from klantbeeld.identity.blocking import make_candidate_pairs_of_changes
+from klantbeeld.identity.blocking import block_columns, make_pairs_of_changes
 from klantbeeld.identity.clustering import Clusters, Ints
-from klantbeeld.identity.constraints import Binding
+from klantbeeld.identity.constraints import Binding, Decided, bind, make_decided_records
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import (
     CLOSING_RULE,
@@ -37,30 +41,53 @@ from klantbeeld.identity.linking import (
 )
 from klantbeeld.identity.model import LinkageModel
 from klantbeeld.identity.review import UNCERTAIN, Held, make_queue
+from klantbeeld.identity.suppression import suppress_values
+from klantbeeld.settings import Settings
 
 # Beyond this share of the records, linking all of them costs no more.
 MOST_CHANGED: Final = 0.2
-STATE_TABLE: Final = "identity.linkage_people"
+# The name, beside the build, of a table of the last linkage.
+Known = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different from the last linkage.
+    """How much is different from the last linkage.
 
     Attributes:
-        records: The linkage records that are new or different.
-        former: record_id of those that were different or are gone.
-        known: The number of records that were linked last time.
+        came: Records that are new or different.
+        went: Records that were different or are gone.
+        known: Records that were linked last time.
     """
 
-    records: pa.Table
-    former: pa.Table
+    came: int
+    went: int
     known: int
 
     @property
-    def count(self) -> int:
-        """Records that are new, different or gone; those that are different count twice."""
-        return int(self.records.num_rows + self.former.num_rows)
+    def records(self) -> int:
+        """The number of records of now."""
+        return self.known + self.came - self.went
+
+    @property
+    def is_small(self) -> bool:
+        """Whether linking everything would cost more; records that are different count twice."""
+        return self.came + self.went <= MOST_CHANGED * self.known
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The records that a change reaches, as `people` in the engine, prepared and bound.
+
+    Attributes:
+        count: How many.
+        suppressed: Values left out of matching, per kind.
+        binding: What stewards decided.
+    """
+
+    count: int
+    suppressed: Mapping[str, int]
+    binding: Binding
 
 
 @dataclass(frozen=True)
@@ -68,7 +95,7 @@ class Relinkage:
     """The outcome; `scored_pairs`, `deterministic_pairs` and `region` stay in the engine.
 
     Attributes:
-        clusters: The partition of the region; every other record is by itself.
+        clusters: The partition of the region; every other record of `people` is by itself.
         components: Per record its connected component, likewise.
         touched: Records whose pairs were made and weighed again.
     """
@@ -78,202 +105,246 @@ class Relinkage:
     touched: int
 
 
-def find_changes(con: duckdb.DuckDBPyConnection) -> Changes | None:
-    """Compare the linkage records of the build with those that were linked last.
+def state_sql(largest_blocks: Mapping[str, int]) -> str:
+    """SQL for what the next linkage starts from, of a record of `people` in its place.
 
     Args:
-        con: The open build.
+        largest_blocks: Per rule of the model version, the records in the largest block it may use.
+
+    Returns:
+        A query over `people` and `placed` (id, component, cluster, is_held).
+    """
+    digests = {
+        "key_digest": "case when deterministic_key is not null then hash(deterministic_key) end",
+        "link_digest": "case when linked_record_id is not null then hash(linked_record_id) end",
+        **block_columns(largest_blocks),
+    }
+    return f"""
+        select
+            people.record_id, people.digest, placed.component, placed.cluster, placed.is_held,
+            {", ".join(f"{sql} as {name}" for name, sql in digests.items())}
+        from people inner join placed using (id)
+    """
+
+
+def find_changes(own: duckdb.DuckDBPyConnection, known: Known) -> Changes | None:
+    """Compare the records with those that were linked last.
+
+    Makes `came` (row_number, digest: the records that are new or different) and `former` (the rows
+    of the state that are of no record any more).
+
+    Args:
+        own: The linkage's own database, after `preparation.make_digests`.
+        known: The tables of the last linkage.
 
     Returns:
         None if nothing is known of the last linkage.
     """
-    digest = preparation.digest_sql()
+    state = known("linkage_state")
     try:
-        moved = con.execute(f"""
-            select coalesce(present.record_id, linked.record_id) as record_id,
-                present.record_id is not null as is_present,
-                linked.record_id is not null as is_known
-            from (
-                select record_id, {digest} as digest from {preparation.INPUT_TABLE}
-            ) as present
-            full join {STATE_TABLE} as linked on linked.record_id = present.record_id
-            where linked.digest is distinct from present.digest
-        """).to_arrow_table()
-        known = _scalar(con, f"select count(*) from {STATE_TABLE}")
+        own.execute(f"""
+            create table moved as
+            select digests.row_number, digests.digest, linked.digest as former_digest
+            from digests full join {state} as linked on linked.digest = digests.digest
+            where digests.digest is null or linked.digest is null
+        """)
     except (duckdb.CatalogException, duckdb.BinderException):
         return None
-    con.register("linkage_moved", moved)
-    records = preparation.read_input(
-        con,
-        f"(select * from {preparation.INPUT_TABLE} where record_id in "
-        "(select record_id from linkage_moved where is_present))",
-    ).read_all()
-    former = con.execute("select record_id from linkage_moved where is_known").to_arrow_table()
-    con.unregister("linkage_moved")
-    return Changes(records, former, known)
+    own.execute(
+        "create table came as select row_number, digest from moved where digest is not null"
+    )
+    own.execute(f"""
+        create table former as
+        from {state} where digest in (select former_digest from moved where digest is null)
+    """)
+    own.execute("drop table moved")
+    present, came, went, linked = _row(
+        own,
+        "select (select count(*) from digests), (select count(*) from came), "
+        f"(select count(*) from former), (select count(*) from {state})",
+    )
+    changes = Changes(came, went, linked)
+    # Two records of one id make a difference; linking everything says so.
+    return changes if changes.records == present else None
 
 
-def make_present_people(
-    con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection, changes: Changes
-) -> int | None:
-    """Make `people` of today, with `changed` (id) and `former`, from those of the last linkage.
+def make_reached_people(
+    own: duckdb.DuckDBPyConnection,
+    known: Known,
+    records: str,
+    settings: Settings,
+    frozen: Frozen,
+    decided: Decided,
+) -> Reached | None:
+    """Make `people` of all records that a change reaches, and `candidate_pairs` of the touched.
+
+    Beside `people` (with `component`, as it was): `touched` and `came` (id), and `former`.
 
     Args:
-        con: The open build.
-        own: The database beside it; its `people` are the new and the changed ones, prepared.
-        changes: What changed.
+        own: The linkage's own database, after `find_changes`.
+        known: The tables of the last linkage.
+        records: The table of the linkage records.
+        settings: The home's settings.
+        frozen: The values of the model version.
+        decided: What people decided.
 
     Returns:
-        The number of records; None if people were prepared in another way then.
+        None if two records have one id.
     """
-    known = [str(row[0]) for row in con.execute(f"describe {STATE_TABLE}").fetchall()]
-    prepared = {str(row[0]) for row in own.execute("describe people").fetchall()}
-    if (prepared - {"id"}) | set(preparation.STATE_COLUMNS) != set(known):
-        return None
-    linked = preparation.in_build(con, STATE_TABLE)
-    own.register("former_records", changes.former)
-    own.execute(f"""
-        create table former as from {linked} semi join former_records using (record_id)
-    """)
-    # Numbered without what they carry: what is known of all records moves once, as it is read.
-    own.execute(f"""
-        create table numbers as
-        with present as (
-            select record_id, true as is_linked from {linked}
-            anti join former_records using (record_id)
-            union all
-            select record_id, false from people
+
+    def make_people(rows: str) -> Reached:
+        chosen = preparation.input_sql(f"(from {records} where {rows})")
+        count = preparation.make_people(own, chosen)
+        suppressed = suppress_values(
+            own, settings.home_key(), settings.identity.kept_values, frozen.suppressed
         )
-        select *, row_number() over (order by record_id) - 1 as id from present
+        return Reached(count, suppressed, bind(own, decided, count))
+
+    state = known("linkage_state")
+    columns = block_columns(frozen.largest_blocks)
+    names = ", ".join(("digest", *columns))
+    # Who is passed through shows nothing, to no block either: so they come along.
+    make_decided_records(own, decided, records)
+    is_decided = " or record_id in (from decided_records)" if decided else ""
+    make_people(f"rowid in (select row_number from came){is_decided}")
+    blocks = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
+    own.execute(f"""
+        create table arrived as
+        select digest, true as is_new, {blocks} from people semi join came using (digest)
     """)
     own.execute(f"""
-        create table present as
-        select numbers.id, linked_people.*
-        from {linked} as linked_people
-        inner join numbers on numbers.record_id = linked_people.record_id and numbers.is_linked
+        create view present as
+        select {names} from {state} where digest not in (select digest from former)
+        union all
+        select {names} from arrived where is_new
     """)
+    if not _add_fellows(own, state, names):
+        return None
+    make_pairs_of_changes(own, frozen.largest_blocks)
+    own.execute(f"""
+        create table reached as
+        with ends as (
+            select digest from touched
+            union select digest_l from found_pairs union select digest_r from found_pairs
+        ),
+        components as (
+            select component from {state} semi join ends using (digest)
+            union select component from former
+        )
+        select digest, component from {state}
+        where component in (from components) and digest not in (select digest from former)
+        union all
+        select digest, null from arrived where is_new
+    """)
+    own.execute("drop table people")
+    reached = make_people(
+        "rowid in (select row_number from digests semi join reached using (digest))"
+    )
+    own.execute("alter table people rename to prepared")
+    own.execute("create table people as from prepared inner join reached using (digest)")
     own.execute("""
-        insert into present by name
-        select numbers.id, people.* exclude (id) from people inner join numbers using (record_id)
+        create or replace table candidate_pairs as
+        select
+            least(people_l.id, people_r.id) as id_l,
+            greatest(people_l.id, people_r.id) as id_r,
+            min(rule) as rule
+        from found_pairs
+        inner join people as people_l on people_l.digest = digest_l
+        inner join people as people_r on people_r.digest = digest_r
+        group by all
     """)
-    own.execute("create table changed as select id from numbers where not is_linked")
-    own.unregister("former_records")
-    for name in ("people", "numbers"):
+    for name in ("touched", "came"):
+        own.execute(f"""
+            create or replace table {name} as
+            select people.id from people semi join {name} using (digest)
+        """)
+    own.execute("drop view present")
+    for name in ("prepared", "arrived", "reached", "found_pairs"):
         own.execute(f"drop table {name}")
-    own.execute("alter table present rename to people")
-    return _scalar(own, "select count(*) from people")
+    return reached
+
+
+def _add_fellows(own: duckdb.DuckDBPyConnection, state: str, names: str) -> bool:
+    """Add to `arrived` who changes with those who came or went, though it is as it was.
+
+    Who shares a key with them or names one of them: a key joins its records to the first of them,
+    and a pair that a key joins is not weighed, so with another first record other pairs are. And
+    who is named by one that came, or subject to a decision.
+
+    Returns:
+        False if a record has the id of another.
+    """
+    own.execute(f"""
+        create table fellows as
+        with new_people as (from people semi join came using (digest)),
+        keys as (
+            select hash(deterministic_key) as digest from new_people
+            where deterministic_key is not null
+            union select key_digest from former where key_digest is not null
+        ),
+        ids as (
+            select hash(record_id) as digest from new_people
+            union select hash(record_id) from former
+        ),
+        named as (
+            select record_id from new_people
+            union select linked_record_id from new_people where linked_record_id is not null
+            union from decided_records
+        )
+        from {state}
+        where digest not in (select digest from former)
+            and (
+                key_digest in (from keys)
+                or link_digest in (from ids)
+                or record_id in (from named)
+            )
+    """)
+    (twice,) = _row(
+        own,
+        "select count(*) from fellows inner join people using (record_id) "
+        "where people.digest in (select digest from came)",
+    )
+    own.execute(f"insert into arrived by name select {names}, false as is_new from fellows")
+    own.execute("drop table fellows")
+    return twice == 0
 
 
 def relink_people(
-    con: duckdb.DuckDBPyConnection,
     own: duckdb.DuckDBPyConnection,
+    known: Known,
     model: LinkageModel,
-    records: int,
     join_probability: float,
     frozen: Frozen,
-    binding: Binding,
+    reached: Reached,
 ) -> Relinkage:
     """Link what changed.
 
-    Leaves `region` (id, record_id: the records clustered anew), `touched` (id), and
-    `scored_pairs` and `deterministic_pairs` as `link_people` does: of the region, and of touched
-    records with others that they do not join.
+    Leaves `region` (id, record_id: the records clustered anew), and `scored_pairs` and
+    `deterministic_pairs` as `link_people` does: of the region, and of touched records with others
+    that they do not join.
 
     Args:
-        con: The open build, for the pairs that are known.
-        own: The linkage's own database, after `make_present_people`.
+        own: The linkage's own database, after `make_reached_people`.
+        known: The tables of the last linkage.
         model: The parameters.
-        records: The number of records in `people`.
         join_probability: Pairs at least this probable join records.
         frozen: The values of the model version.
-        binding: What stewards decided; nothing of it changed since the last linkage.
+        reached: What `make_reached_people` gave.
     """
+    constraints = reached.binding.constraints
     make_deterministic_pairs(own)
-    parted = part_keys(own, binding.constraints)
-    _add_decided(own, binding)
-    _add_fellows_of_keys(own)
-    make_candidate_pairs_of_changes(own, frozen.largest_blocks)
-    # Whoever the touched records may join, with all that is joined already: what can be weighed.
-    own.execute("""
-        create or replace table reached_people as
-        with ends as (
-            select id from touched
-            union select id_l from candidate_pairs union select id_r from candidate_pairs
-            union select id_l from deterministic_pairs semi join touched on touched.id = id_r
-            union select id_r from deterministic_pairs semi join touched on touched.id = id_l
-        ),
-        components as (
-            select component from people semi join ends using (id) where component is not null
-            union select component from former
-        )
-        from people where id in (from ends) or component in (from components)
-    """)
-    scorer = Scorer(
-        own, model, frozen.records, people="reached_people", frequencies=frozen.frequencies
-    )
+    parted = part_keys(own, constraints)
+    scorer = Scorer(own, model, frozen.records, frequencies=frozen.frequencies)
     scorer.score("candidate_pairs", "weighed_pairs")
     combine_odds(own, "weighed_pairs", "scored_pairs", frozen.prior)
     threshold = math.log2(join_probability / (1 - join_probability))
     _make_region(own, threshold)
-    _add_known_pairs(con, own)
+    _add_known_pairs(own, known)
     clusters, components = close_and_cluster(
-        own, scorer, records, threshold, frozen.prior, binding.constraints, parted
+        own, scorer, reached.count, threshold, frozen.prior, constraints, parted
     )
-    return Relinkage(clusters, components, _scalar(own, "select count(*) from touched"))
-
-
-def _add_decided(con: duckdb.DuckDBPyConnection, binding: Binding) -> None:
-    """Take as changed who is subject to a decision: few, and what binds them reaches far.
-
-    With one of its records come or gone, a group has another first record, to which it is tied.
-    """
-    if binding.constraints is None:
-        return
-    representative = binding.constraints.representative
-    count = len(representative)
-    together = np.bincount(representative, minlength=count)[representative] > 1
-    apart = np.concatenate([binding.constraints.apart_left, binding.constraints.apart_right])
-    decided = together | np.isin(representative, apart) | (binding.disputed >= 0)
-    con.register("decided", pa.table({"id": np.flatnonzero(decided)}))
-    con.execute("create or replace table fellows as from decided anti join changed using (id)")
-    con.unregister("decided")
-    _add_fellows(con)
-
-
-def _add_fellows_of_keys(con: duckdb.DuckDBPyConnection) -> None:
-    """Take as changed who shares a key with a changed record, or names one.
-
-    A key joins its records to the first of them, and a pair that a key joins is not weighed: with
-    another first record, other pairs are.
-    """
-    con.execute("""
-        create or replace table fellows as
-        with moved as (
-            select record_id, deterministic_key from people semi join changed using (id)
-            union all
-            select record_id, deterministic_key from former
-        )
-        select id
-        from people
-        where id not in (from changed)
-            and (
-                deterministic_key in (
-                    select deterministic_key from moved where deterministic_key is not null
-                )
-                or linked_record_id in (select record_id from moved)
-            )
-    """)
-    _add_fellows(con)
-
-
-def _add_fellows(con: duckdb.DuckDBPyConnection) -> None:
-    """Add `fellows` to the changed, and to the former as they are: their blocks stay the same."""
-    con.execute("""
-        insert into former by name
-        select people.* exclude (id) from people semi join fellows using (id)
-    """)
-    con.execute("insert into changed from fellows")
-    con.execute("drop table fellows")
+    (touched,) = _row(own, "select count(*) from touched")
+    return Relinkage(clusters, components, touched)
 
 
 def _make_region(con: duckdb.DuckDBPyConnection, threshold: float) -> None:
@@ -302,40 +373,30 @@ def _make_region(con: duckdb.DuckDBPyConnection, threshold: float) -> None:
     con.execute("delete from deterministic_pairs where id_l not in (select id from region)")
 
 
-def _add_known_pairs(con: duckdb.DuckDBPyConnection, own: duckdb.DuckDBPyConnection) -> None:
+def _add_known_pairs(own: duckdb.DuckDBPyConnection, known: Known) -> None:
     """Add the pairs of the region that need not be weighed again to `scored_pairs`."""
-    asked = own.execute("select record_id from region anti join touched using (id)")
-    con.register("linkage_asked", asked.to_arrow_table())
-    kept = ", ".join(KEPT_OF_PAIRS)
-    known = con.execute(f"""
-        select record_id_l, record_id_r, match_key, match_weight, {kept}
-        from identity.pairs
-        where record_id_l in (from linkage_asked) and record_id_r in (from linkage_asked)
-            and match_weight is not null
-    """).to_arrow_table()
-    con.unregister("linkage_asked")
-    own.register("known_pairs", known)
     own.register(
         "match_keys", pa.table({"rule": np.arange(len(MATCH_KEYS)), "name": list(MATCH_KEYS)})
     )
+    kept = ", ".join(KEPT_OF_PAIRS)
     own.execute(f"""
         insert into scored_pairs by name
+        with rest as (from region anti join touched using (id))
         select
-            region_l.id as id_l, region_r.id as id_r, match_keys.rule::utinyint as rule,
-            known_pairs.match_weight, {kept}
-        from known_pairs
-        inner join match_keys on match_keys.name = known_pairs.match_key
-        inner join region as region_l on region_l.record_id = known_pairs.record_id_l
-        inner join region as region_r on region_r.record_id = known_pairs.record_id_r
-        where match_keys.rule <> {CLOSING_RULE}
+            rest_l.id as id_l, rest_r.id as id_r, match_keys.rule::utinyint as rule,
+            pairs.match_weight, {kept}
+        from {known("pairs")} as pairs
+        inner join match_keys on match_keys.name = pairs.match_key
+        inner join rest as rest_l on rest_l.record_id = pairs.record_id_l
+        inner join rest as rest_r on rest_r.record_id = pairs.record_id_r
+        where match_keys.rule <> {CLOSING_RULE} and pairs.match_weight is not null
     """)
-    own.unregister("known_pairs")
     own.unregister("match_keys")
 
 
 def make_queue_of_all(
-    con: duckdb.DuckDBPyConnection,
     own: duckdb.DuckDBPyConnection,
+    known: Known,
     held: Held,
     binding: Binding,
     base: Ints,
@@ -347,81 +408,101 @@ def make_queue_of_all(
     is seen among all.
 
     Args:
-        con: The open build, with the tables of the last linkage.
         own: The linkage's own database, with `pairs` and `profile_records` of the region.
+        known: The tables of the last linkage.
         held: What was held in the region.
         binding: What is decided.
         base: The clusters of the region before anything was held.
         most_pairs: How many uncertain pairs to keep.
     """
     columns = "record_id_l, record_id_r, match_weight, match_probability, match_key, decision"
-    doubts = con.execute(f"""
+    own.execute(f"""
+        create table doubts as
         with bridges as (
             select record_ids[1] as record_id_l, record_ids[2] as record_id_r
-            from identity.review_queue where kind = 'bridge'
+            from {known("review_queue")} where kind = 'bridge'
+        ),
+        gone as (
+            select record_id from people semi join touched using (id)
+            union all select record_id from former
         )
         select {columns}, bridges.record_id_l is not null as is_bridge
-        from identity.pairs
+        from {known("pairs")}
         left join bridges using (record_id_l, record_id_r)
-        where is_bridge
-            or (match_weight is not null and decision <> 'held'
-                and (decision = 'refused' or match_probability between {UNCERTAIN[0]} and
-                    {UNCERTAIN[1]}))
-    """).to_arrow_table()
-    large = con.execute("""
-        select row_number() over () as number, unnest(record_ids) as record_id
-        from identity.review_queue where kind = 'large_cluster'
-    """).to_arrow_table()
-    own.register("former_doubts", doubts)
-    own.register("former_large", large)
-    own.execute(f"""
-        create or replace table doubts as
-        select
-            {columns}, people_l.id as id_l, people_r.id as id_r,
-            decision = 'joined' as is_together, is_bridge
-        from former_doubts
-        inner join people as people_l on people_l.record_id = record_id_l
-        inner join people as people_r on people_r.record_id = record_id_r
-        where not (people_l.id in (from touched) or people_r.id in (from touched))
+        where (
+                is_bridge
+                or (match_weight is not null and decision <> 'held'
+                    and (decision = 'refused' or match_probability between {UNCERTAIN[0]} and
+                        {UNCERTAIN[1]}))
+            )
+            and record_id_l not in (from gone) and record_id_r not in (from gone)
             and not (
-                people_l.id in (select id from region) and people_r.id in (select id from region)
+                record_id_l in (select record_id from region)
+                and record_id_r in (select record_id from region)
             )
     """)
-    rest = own.execute("""
-        select people.id, min(people.id) over (partition by former_large.number) as label
-        from former_large inner join people using (record_id)
-        anti join region on region.id = people.id
-    """).fetchnumpy()
-    bridges = own.execute("select id_l, id_r from doubts where is_bridge").fetchnumpy()
-    asked = own.execute("""
-        select people.record_id from people
-        semi join (
-            select id_l as id from pairs union select id_r from pairs
-            union select id_l from doubts union select id_r from doubts
-            union select people.id from people semi join former_large using (record_id)
-        ) as ends on ends.id = people.id
-        anti join region on region.id = people.id
+    own.execute(f"""
+        create table large_rest as
+        select row_number() over () as number, unnest(record_ids) as record_id
+        from {known("review_queue")} where kind = 'large_cluster'
     """)
-    con.register("linkage_asked", asked.to_arrow_table())
-    own.register(
-        "former_profiles",
-        con.execute(
-            "from identity.profile_records semi join linkage_asked using (record_id)"
-        ).to_arrow_table(),
-    )
-    con.unregister("linkage_asked")
+    own.execute("""
+        delete from large_rest
+        where record_id in (select record_id from region union select record_id from former)
+    """)
+    # Who is asked about beyond the people linked now is numbered after them.
+    own.execute("alter table people rename to linked_people")
+    own.execute("""
+        create table people as
+        with asked as (
+            select record_id_l as record_id from doubts
+            union select record_id_r from doubts
+            union select record_id from large_rest
+        )
+        select id, record_id from linked_people
+        union all
+        select (select count(*) from linked_people) + row_number() over (order by record_id) - 1,
+            record_id
+        from asked anti join linked_people using (record_id)
+    """)
     own.execute("alter table pairs rename to linked_pairs")
     own.execute("alter table profile_records rename to linked_profile_records")
-    own.execute(
-        "create table pairs as from linked_pairs "
-        "union all by name select * exclude (is_bridge) from doubts"
-    )
-    own.execute(
-        "create table profile_records as from linked_profile_records "
-        "union all by name from former_profiles"
-    )
-    labels = base.copy()
+    own.execute("""
+        create table pairs as
+        from linked_pairs
+        union all by name
+        select doubts.* exclude (is_bridge), people_l.id as id_l, people_r.id as id_r,
+            decision = 'joined' as is_together
+        from doubts
+        inner join people as people_l on people_l.record_id = record_id_l
+        inner join people as people_r on people_r.record_id = record_id_r
+    """)
+    own.execute(f"""
+        create table profile_records as
+        from linked_profile_records
+        union all by name
+        from {known("profile_records")}
+        semi join (from people anti join region using (id)) as rest using (record_id)
+    """)
+    rest = own.execute("""
+        select people.id, min(people.id) over (partition by large_rest.number) as label
+        from large_rest inner join people using (record_id)
+    """).fetchnumpy()
+    bridges = own.execute("""
+        select people_l.id as id_l, people_r.id as id_r
+        from doubts
+        inner join people as people_l on people_l.record_id = record_id_l
+        inner join people as people_r on people_r.record_id = record_id_r
+        where is_bridge
+    """).fetchnumpy()
+    (count,) = _row(own, "select count(*) from people")
+    added = np.arange(len(base), count)
+    labels = np.concatenate([base, added])
     labels[rest["id"]] = rest["label"]
+    constraints = binding.constraints
+    if constraints is not None:
+        representative = np.concatenate([constraints.representative, added])
+        constraints = replace(constraints, representative=representative)
     everything = replace(
         held,
         bridges=(
@@ -430,15 +511,14 @@ def make_queue_of_all(
         ),
         large=np.concatenate([held.large, np.unique(rest["label"])]),
     )
-    make_queue(own, everything, binding, labels, most_pairs)
-    for name in ("pairs", "profile_records"):
+    make_queue(own, everything, replace(binding, constraints=constraints), labels, most_pairs)
+    for name in ("people", "pairs", "profile_records"):
         own.execute(f"drop table {name}")
         own.execute(f"alter table linked_{name} rename to {name}")
-    own.execute("drop table doubts")
-    for name in ("former_doubts", "former_large", "former_profiles"):
-        own.unregister(name)
+    for name in ("doubts", "large_rest"):
+        own.execute(f"drop table {name}")
 
 
-def _scalar(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+def _row(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
     row = con.execute(sql).fetchone()
-    return int(row[0]) if row else 0
+    return tuple(int(value) for value in row or ())

@@ -60,8 +60,6 @@ NO_NAMES: Final = (
 COLUMNS: Final = ("record_id", "source", "birth_date", *_TEXT_COLUMNS)
 # Records read at a time.
 ROWS: Final = 100_000
-# What the link stage keeps with people for the next linkage; nothing is compared by them.
-STATE_COLUMNS: Final = ("digest", "component", "cluster", "is_held")
 
 
 def connect(threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
@@ -141,8 +139,32 @@ def _naming_what_is_missing() -> Iterator[None]:
         ) from None
 
 
-def digest_sql() -> str:
-    """SQL for the digest of a linkage record, as `make_people` keeps it."""
+def make_digests(own: duckdb.DuckDBPyConnection, table: str) -> str:
+    """Make `digests` (row_number, digest) of the linkage records of a build.
+
+    Args:
+        own: The database beside the build.
+        table: The table of linkage records.
+
+    Returns:
+        A digest of all of them, in any row order; empty if they cannot be read, which reading
+        them says in words.
+    """
+    try:
+        own.execute(f"""
+            create table digests as
+            select rowid as row_number, {_digest_sql()} as digest from {table}
+        """)
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return ""
+    return ":".join(
+        str(part)
+        for part in _row(own, "select count(*), bit_xor(digest), sum(digest::hugeint) from digests")
+    )
+
+
+def _digest_sql() -> str:
+    """SQL for the digest of a linkage record: whether it is the one that was linked before."""
     return f"hash({', '.join(_typed(name) for name in COLUMNS)})"
 
 
@@ -187,7 +209,7 @@ def make_people(
         create or replace table people as
         with given as (
             select
-                input_numbers.id, record_id, source, birth_date, {text}, {digest_sql()} as digest
+                input_numbers.id, record_id, source, birth_date, {text}, {_digest_sql()} as digest
             from input_records
             inner join input_numbers on input_numbers.at = input_records.rowid
         ),

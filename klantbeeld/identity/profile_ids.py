@@ -13,8 +13,8 @@ and records is then said of companies and their records, of households and their
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -83,6 +83,8 @@ class IdHistory:
         former: record_id, profile_id: the membership that merged and retired ids had.
         epoch: Raised by every restore.
         state: A token that changes with every published change of ids.
+        last_number: The highest number of an id of the epoch, where `ids` are not all.
+        settled_records: Official members that are not among `members`: they keep their profile.
     """
 
     ids: pa.Table
@@ -90,6 +92,8 @@ class IdHistory:
     former: pa.Table
     epoch: int
     state: str
+    last_number: int | None = None
+    settled_records: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,62 @@ def read_history(control: ControlPlane, space: IdSpace = PROFILES) -> IdHistory:
     )
 
 
+def read_history_of_region(
+    own: duckdb.DuckDBPyConnection, control: ControlPlane, known: Callable[[str], str]
+) -> IdHistory:
+    """Read what concerns the records that were linked anew; the ids of all others stay.
+
+    An id and a cluster that share all their records have nothing to do with the rest, unless an id
+    that is no more led, or had records, there.
+
+    Args:
+        own: The linkage's own database, with `region` (record_id) and `former` (record_id: the
+            changed and the deleted).
+        control: The control plane.
+        known: The name of a table of the last linkage, whose ids are the official ones.
+    """
+    former = PROFILES.ledger.former.c
+    with control.read() as connection:
+        rows = connection.execute(sa.select(former.record_id, former.profile_id)).all()
+    had = _arrow(rows, ("record_id", "profile_id"), pa.string())
+    own.register("all_former", had)
+    all_members, all_ids = known("profile_records"), known("current_profile_ids")
+    own.execute(f"""
+        create or replace temp table concerned as
+        select profile_id from {all_members}
+        where record_id in (
+            select record_id from region
+            union select record_id from former
+            union select record_id from all_former
+        )
+        union
+        select current_profile_id from {all_ids}
+        where status <> 'active' and current_profile_id is not null
+    """)
+    members = own.execute(f"""
+        select record_id, profile_id from {all_members} where profile_id in (from concerned)
+    """).to_arrow_table()
+    ids = own.execute(f"""
+        select
+            profile_id, number, status,
+            case when status = 'active' then '' else coalesce(current_profile_id, '') end
+                as resolves_to
+        from {all_ids}
+        where status <> 'active' or profile_id in (from concerned)
+    """).to_arrow_table()
+    epoch = int(control.value("epoch") or 0)
+    last_number = _scalar(
+        own,
+        f"select coalesce(max(number), {epoch << COUNTER_BITS}) from {all_ids} "
+        f"where number >> {COUNTER_BITS} = {epoch}",
+    )
+    settled = _scalar(own, f"select count(*) from {all_members}") - members.num_rows
+    own.execute("drop table concerned")
+    own.unregister("all_former")
+    state = identity_state(control)
+    return IdHistory(ids, members, had, epoch, state, last_number, settled)
+
+
 def identity_state(control: ControlPlane, space: IdSpace = PROFILES) -> str:
     """A token of what is official; a publish that changed ids changes it, and so does a restore."""
     return f"{control.value('epoch') or 0}:{control.value(space.state_key) or ''}"
@@ -165,7 +225,6 @@ def assign_profile_ids(
     history: IdHistory,
     key: bytes,
     space: IdSpace = PROFILES,
-    last_number: int | None = None,
 ) -> IdCounts:
     """Give every cluster an id.
 
@@ -179,7 +238,6 @@ def assign_profile_ids(
         history: What was before.
         key: The home's secret.
         space: What the clusters are.
-        last_number: The number of the last id of the epoch, where `history` is not all of it.
     """
     for name, table in (
         ("id_clusters", clusters),
@@ -253,7 +311,7 @@ def assign_profile_ids(
     con.unregister("id_free")
 
     fresh = np.flatnonzero(id_of_cluster < 0)
-    last = _last_of_epoch(con, history) if last_number is None else last_number
+    last = _last_of_epoch(con, history)
     numbers = np.arange(last + 1, last + 1 + len(fresh), dtype=np.uint64)
     fresh_ids = render_ids(numbers, key, space)
     _make_tables(con, id_of_cluster, fresh, numbers, fresh_ids)
@@ -277,84 +335,14 @@ def assign_profile_ids(
         revived=revived,
         retired=retired,
         moved_records=int(moved),
-        known_records=int(known),
+        known_records=int(known) + history.settled_records,
     )
-
-
-def assign_changed_profile_ids(
-    con: duckdb.DuckDBPyConnection, clusters: pa.Table, history: IdHistory, key: bytes
-) -> IdCounts:
-    """Give ids to the clusters of the records that were linked anew; all others keep theirs.
-
-    Makes what `assign_profile_ids` makes of all clusters, but for `assigned_records`, which is of
-    these records and few others. An id and a cluster that share all their records have nothing to
-    do with the rest, unless an id that is no more led, or had records, there.
-
-    Args:
-        con: The linkage's own database, with `people` (record_id, cluster: as they were linked
-            before) and `former` (record_id: the changed and the deleted).
-        clusters: record_id, cluster of the records linked anew.
-        history: What was before; the published clusters are those of `people`.
-        key: The home's secret.
-    """
-    for name, table in (
-        ("changed_clusters", clusters),
-        ("all_ids", history.ids),
-        ("all_members", history.members),
-        ("all_former", history.former),
-    ):
-        con.register(name, table)
-    con.execute("""
-        create or replace temp table concerned as
-        select profile_id from all_members
-        where record_id in (select record_id from changed_clusters)
-            or record_id in (select record_id from former)
-        union
-        select profile_id from all_members semi join all_former using (record_id)
-        union
-        select resolves_to from all_ids where status <> 'active' and resolves_to <> ''
-    """)
-    ids = con.execute("""
-        from all_ids where status <> 'active' or profile_id in (from concerned)
-    """).to_arrow_table()
-    members = con.execute("""
-        from all_members where profile_id in (from concerned)
-    """).to_arrow_table()
-    con.register("concerned_members", members)
-    clusters = con.execute("""
-        from changed_clusters
-        union all
-        select record_id, cluster
-        from people
-        semi join concerned_members using (record_id)
-        anti join changed_clusters using (record_id)
-    """).to_arrow_table()
-    con.unregister("concerned_members")
-    counts = assign_profile_ids(
-        con,
-        clusters,
-        replace(history, ids=ids, members=members),
-        key,
-        last_number=_last_of_epoch(con, history),
-    )
-    con.execute("""
-        create or replace table current_profile_ids as
-        from current_profile_ids
-        union all
-        select profile_id, profile_id, number, 'active'
-        from all_ids
-        where status = 'active' and profile_id not in (from concerned)
-        order by number
-    """)
-    con.execute("drop table concerned")
-    for name in ("changed_clusters", "all_ids", "all_members", "all_former"):
-        con.unregister(name)
-    settled = history.members.num_rows - members.num_rows
-    return replace(counts, known_records=counts.known_records + settled)
 
 
 def _last_of_epoch(con: duckdb.DuckDBPyConnection, history: IdHistory) -> int:
     """The number of the last id that was issued in the epoch of a history."""
+    if history.last_number is not None:
+        return history.last_number
     con.register("id_numbers", history.ids)
     last = _scalar(
         con,

@@ -23,17 +23,17 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.identity import incremental, preparation, registry
 from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.clustering import Constraints, Flags, Ints
-from klantbeeld.identity.constraints import Binding, bind, decided_state
+from klantbeeld.identity.constraints import Binding, bind, decided_state, read_decided
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import KEPT_OF_PAIRS, MATCH_KEYS, Linkage, freeze, link_people
 from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
 from klantbeeld.identity.profile_ids import (
     IdCounts,
     IdHistory,
-    assign_changed_profile_ids,
     assign_profile_ids,
     identity_state,
     read_history,
+    read_history_of_region,
 )
 from klantbeeld.identity.promotion import find_profile_changes
 from klantbeeld.identity.registry import ModelVersion
@@ -218,23 +218,24 @@ def link(
     version = registry.current_version(settings, control)
     official = identity_state(control)
     decided = decided_state(control)
-    contents = _contents(con)
-    if how is not How.RECONCILE:
-        basis = _basis(settings, version, decided)
-        kept = _kept_report(con, f"{basis}:{contents}", official)
-        if kept is not None:
-            return kept
     waiting = ""
     with preparation.beside(con) as own:
+        contents = preparation.make_digests(own, preparation.in_build(con, preparation.INPUT_TABLE))
+        if how is not How.RECONCILE:
+            basis = _basis(settings, version, decided)
+            kept = _kept_report(con, f"{basis}:{contents}", official)
+            if kept is not None:
+                return kept
         work = None
         if how is How.CHANGES:
             work = _link_changes(con, own, settings, control, version, official)
         if work is None:
             work = _link_all(con, own, settings, control, version, how)
-        history = carry_over(own, read_history(control), work.binding.aliases)
+        history = _read_history(con, own, control, work)
         held = hold(own, work.labels, work.binding, history.members, settings.identity)
-        _place(own, work, held.labels, held.is_held)
-        ids = _assign_ids(own, work, history, settings.home_key())
+        _place(con, own, work, held.labels, held.is_held)
+        clusters = _clusters(con, own, work, history)
+        ids = assign_profile_ids(own, clusters, history, settings.home_key())
         if work.frozen_because:
             is_held_back = (
                 how is How.RECONCILE
@@ -298,7 +299,7 @@ def _link_all(
         settings.identity.kept_values,
         found if frozen is None else frozen.suppressed,
     )
-    binding = bind(own, control, count)
+    binding = bind(own, read_decided(control), count)
     linkage = link_people(
         own,
         version.model,
@@ -335,46 +336,71 @@ def _link_changes(
     """Link what changed since the last linkage; None if everything has to be linked."""
     former = _former_report(con, _basis(settings, version, decided_state(control)), official)
     frozen = version.frozen()
-    changes = incremental.find_changes(con) if former and frozen else None
-    if former is None or frozen is None or changes is None:
+    if former is None or frozen is None:
         return None
-    if changes.count > incremental.MOST_CHANGED * changes.known:
+    known = _known(con)
+    changes = incremental.find_changes(own, known)
+    if changes is None or not changes.is_small or _why_to_freeze(frozen, changes.records):
         return None
-    if _why_to_freeze(frozen, changes.known + changes.records.num_rows - changes.former.num_rows):
+    records = preparation.in_build(con, preparation.INPUT_TABLE)
+    decided = read_decided(control)
+    reached = incremental.make_reached_people(own, known, records, settings, frozen, decided)
+    if reached is None:
         return None
-    preparation.make_people(own, changes.records)
-    suppressed = suppress_values(
-        own, settings.home_key(), settings.identity.kept_values, frozen.suppressed
+    join_probability = settings.identity.join_probability
+    relinkage = incremental.relink_people(
+        own, known, version.model, join_probability, frozen, reached
     )
-    count = incremental.make_present_people(con, own, changes)
-    if count is None:
-        return None
-    binding = bind(own, control, count)
-    asked = settings.identity.join_probability
-    relinkage = incremental.relink_people(con, own, version.model, count, asked, frozen, binding)
     return _Work(
         mode=INCREMENTAL,
-        records=count,
+        records=changes.records,
         scored_records=relinkage.touched,
         labels=relinkage.clusters.labels,
         components=relinkage.components,
         conflicted=relinkage.clusters.conflicted,
-        binding=binding,
+        binding=reached.binding,
         frozen=frozen,
-        suppressed=suppressed,
+        suppressed=reached.suppressed,
         unlisted_values=former.unlisted_values,
     )
 
 
-def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: Flags) -> None:
-    """Make `linkage_people`, what the next linkage starts from, of the records linked now.
+def _read_history(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    control: ControlPlane,
+    work: _Work,
+) -> IdHistory:
+    """The history of ids, as far as this linkage can touch it."""
+    # Of records that took over from others, the published clusters are not those of before.
+    if work.mode == INCREMENTAL and not work.binding.aliases.num_rows:
+        return read_history_of_region(own, control, _known(con))
+    present = preparation.in_build(con, preparation.INPUT_TABLE)
+    return carry_over(own, read_history(control), work.binding.aliases, present)
+
+
+def _known(con: duckdb.DuckDBPyConnection) -> incremental.Known:
+    """The tables of the last linkage, while those of this one are not written."""
+    return lambda table: preparation.in_build(con, f"identity.{table}")
+
+
+def _place(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    work: _Work,
+    labels: Ints,
+    is_held: Flags,
+) -> None:
+    """Make `linkage_state`, what the next linkage starts from, of the records linked now.
 
     A view: it is written once, and would be held twice.
     """
     offset = 0
     if work.mode == INCREMENTAL:
         # Numbers that no component or cluster of the rest has.
-        row = con.execute("select max(greatest(component, cluster)) from people").fetchone()
+        row = own.execute(
+            f"select max(greatest(component, cluster)) from {_known(con)('linkage_state')}"
+        ).fetchone()
         offset = 1 + int((row and row[0]) or 0)
     placed = {
         "id": np.arange(len(labels)),
@@ -382,32 +408,31 @@ def _place(con: duckdb.DuckDBPyConnection, work: _Work, labels: Ints, is_held: F
         "cluster": labels + offset,
         "is_held": is_held,
     }
-    con.register("given_places", pa.table(placed))
-    con.execute("create table placed as from given_places")
-    con.unregister("given_places")
-    state = ", ".join(f"placed.{name}" for name in ("component", "cluster", "is_held"))
-    known, region = "id", ""
-    if work.mode == INCREMENTAL:
-        known, region = "id, component, cluster, is_held", "semi join region using (id)"
-    con.execute(f"""
-        create view linkage_people as
-        select people.* exclude ({known}), {state}
-        from people {region} inner join placed on placed.id = people.id
-    """)
+    own.register("given_places", pa.table(placed))
+    region = "semi join region using (id)" if work.mode == INCREMENTAL else ""
+    own.execute(f"create table placed as from given_places {region}")
+    own.unregister("given_places")
+    own.execute(f"create view linkage_state as {incremental.state_sql(work.frozen.largest_blocks)}")
 
 
-def _assign_ids(
-    con: duckdb.DuckDBPyConnection, work: _Work, history: IdHistory, key: bytes
-) -> IdCounts:
-    """Give ids to the clusters of `linkage_people`, and to others where that changes theirs."""
-    clusters = "select record_id, cluster from linkage_people"
+def _clusters(
+    con: duckdb.DuckDBPyConnection,
+    own: duckdb.DuckDBPyConnection,
+    work: _Work,
+    history: IdHistory,
+) -> pa.Table:
+    """The clusters that ids are given to: those made now, and others that have to do with them."""
+    clusters = "select record_id, cluster from linkage_state"
     if work.mode == INCREMENTAL:
-        # Of records that took over from others, the published clusters are not those of before.
-        if not work.binding.aliases.num_rows:
-            changed = con.execute(clusters).to_arrow_table()
-            return assign_changed_profile_ids(con, changed, history, key)
-        clusters += " union all select record_id, cluster from people anti join region using (id)"
-    return assign_profile_ids(con, con.execute(clusters).to_arrow_table(), history, key)
+        own.register("concerned_members", history.members)
+        clusters += f"""
+            union all
+            select record_id, cluster from {_known(con)("linkage_state")}
+            where record_id in (select record_id from concerned_members)
+                and record_id not in (select record_id from region)
+                and digest not in (select digest from former)
+        """
+    return own.execute(clusters).to_arrow_table()
 
 
 def _former_report(con: duckdb.DuckDBPyConnection, basis: str, official: str) -> LinkReport | None:
@@ -438,13 +463,11 @@ def _make_outcome(
     if work.mode == FULL:
         make_profile_records(own, held.labels, version.name)
         make_queue(own, held, work.binding, work.labels, asked.review_pairs)
-        return
-    own.execute("alter table people rename to everyone")
-    own.execute("create table people as from everyone semi join region using (id)")
-    make_profile_records(own, held.labels, version.name)
-    own.execute("drop table people")
-    own.execute("alter table everyone rename to people")
-    incremental.make_queue_of_all(con, own, held, work.binding, work.labels, asked.review_pairs)
+    else:
+        make_profile_records(own, held.labels, version.name, people="region")
+        incremental.make_queue_of_all(
+            own, _known(con), held, work.binding, work.labels, asked.review_pairs
+        )
 
 
 def _basis(settings: Settings, version: ModelVersion, decided: str) -> str:
@@ -465,21 +488,6 @@ def _code_digest() -> str:
         if path.suffix in {".py", ".json", ".txt"}:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _contents(con: duckdb.DuckDBPyConnection) -> str:
-    """A digest of the records, in any row order."""
-    columns = ", ".join(preparation.COLUMNS)
-    try:
-        row = con.execute(f"""
-            select count(*), bit_xor(digest), sum(digest::hugeint) from (
-                select hash({columns}) as digest from {preparation.INPUT_TABLE}
-            )
-        """).fetchone()
-    except (duckdb.CatalogException, duckdb.BinderException):
-        # The table is missing or incomplete; reading it says so in words.
-        row = None
-    return ":".join(str(part) for part in row or ())
 
 
 def _why_to_freeze(frozen: Frozen | None, records: int) -> str:
@@ -636,7 +644,10 @@ def make_pairs(
 
 
 def make_profile_records(
-    con: duckdb.DuckDBPyConnection, labels: np.ndarray[Any, Any], model_version: str
+    con: duckdb.DuckDBPyConnection,
+    labels: np.ndarray[Any, Any],
+    model_version: str,
+    people: str = "people",
 ) -> None:
     """Make `profile_records`: every record, its profile, and how near its nearest fellow is.
 
@@ -645,11 +656,12 @@ def make_profile_records(
             profile_id).
         labels: The cluster of every record.
         model_version: The model used.
+        people: The table (id, record_id) of the records.
     """
     sizes = np.bincount(labels, minlength=len(labels))[labels] if len(labels) else labels
     con.register("sizes", pa.table({"id": np.arange(len(labels)), "cluster_size": sizes}))
     con.execute(
-        """
+        f"""
         create or replace table profile_records as
         with ends as (
             select id_l as id, match_probability from pairs where is_together
@@ -663,7 +675,7 @@ def make_profile_records(
             sizes.cluster_size,
             nearest.match_probability,
             cast(? as varchar) as model_version
-        from people
+        from {people} as people
         inner join assigned_records on assigned_records.record_id = people.record_id
         inner join sizes on sizes.id = people.id
         left join nearest on nearest.id = people.id
@@ -694,7 +706,7 @@ def _report(
         select
             count(distinct profile_id),
             coalesce(max(cluster_size), 0),
-            (select count(*) from identity.linkage_people where is_held)
+            (select count(*) from identity.linkage_state where is_held)
         from identity.profile_records
     """).fetchone() or (0, 0, 0)
     report = LinkReport(
@@ -918,26 +930,25 @@ def _short_hash(con: duckdb.DuckDBPyConnection, text: str) -> str:
 _WHOLE: Final = {
     "suppressed_values": "kind, value_digest, records, reason",
     "profile_id_changes": "*",
-    "current_profile_ids": "*",
     "review_queue": "*",
 }
-# An incremental linkage replaces the rows of what it linked,
-_BY_RECORD: Final = {
+# An incremental linkage replaces the rows of what it linked.
+_IN_PART: Final = {
     "profile_records": "*",
     "pairs": (
         "record_id_l, record_id_r, match_weight, match_probability, match_key, decision, "
         + ", ".join(KEPT_OF_PAIRS)
     ),
+    "current_profile_ids": "*",
+    "linkage_state": "*",
 }
-# and of these all columns only where the record itself is another: the table is wide.
-_PEOPLE: Final = {"linkage_people": "*"}
 
 
 def _write(con: duckdb.DuckDBPyConnection, mode: str) -> None:
     """Write the tables of schema `identity` from those beside, in a transaction of the caller."""
     beside = preparation.BESIDE
     con.execute("create schema if not exists identity")
-    whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_BY_RECORD, **_PEOPLE}
+    whole = _WHOLE if mode == INCREMENTAL else {**_WHOLE, **_IN_PART}
     for name, columns in whole.items():
         con.execute(
             f"create or replace table identity.{name} as select {columns} from {beside}.{name}"
@@ -956,23 +967,16 @@ def _write(con: duckdb.DuckDBPyConnection, mode: str) -> None:
         where record_id_l in (from linkage_touched) or record_id_r in (from linkage_touched)
             or (record_id_l in (from linkage_region) and record_id_r in (from linkage_region))
     """)
-    for name, columns in _BY_RECORD.items():
+    con.execute(f"""
+        delete from identity.current_profile_ids
+        where profile_id in (select profile_id from {beside}.current_profile_ids)
+    """)
+    con.execute(f"""
+        delete from identity.linkage_state
+        where digest in (select digest from {beside}.former)
+            or digest in (select digest from {beside}.linkage_state)
+    """)
+    for name, columns in _IN_PART.items():
         con.execute(f"insert into identity.{name} by name select {columns} from {beside}.{name}")
     for name in ("linkage_touched", "linkage_region"):
         con.execute(f"drop table temp.{name}")
-    con.execute(f"""
-        delete from identity.linkage_people
-        where record_id in (select record_id from {beside}.former)
-    """)
-    con.execute(f"""
-        update identity.linkage_people
-        set component = moved.component, cluster = moved.cluster, is_held = moved.is_held
-        from {beside}.linkage_people as moved
-        where moved.record_id = linkage_people.record_id
-    """)
-    con.execute(f"""
-        insert into identity.linkage_people by name
-        from {beside}.linkage_people where record_id in (
-            select record_id from {beside}.people semi join {beside}.changed using (id)
-        )
-    """)

@@ -18,7 +18,7 @@ from klantbeeld.identity import preparation, registry
 from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.blocking import make_candidate_pairs
 from klantbeeld.identity.charts import write_candidate_charts
-from klantbeeld.identity.constraints import Binding, bind
+from klantbeeld.identity.constraints import Binding, bind, read_decided
 from klantbeeld.identity.evaluation import evaluate_clusters
 from klantbeeld.identity.fitting import Fit, fit_model
 from klantbeeld.identity.frozen import Frozen
@@ -218,7 +218,7 @@ class _Outcome:
         """
         ids = con.execute("select record_id from people order by id").to_arrow_table()
         count = ids.num_rows
-        binding = bind(con, control, count)
+        binding = bind(con, read_decided(control), count)
         asked = settings.identity
         linkage = link_people(
             con, model, count, asked.join_probability, frozen, binding.constraints

@@ -28,9 +28,9 @@ LINKAGE_CHARTS = dg.AssetKey(["identity", "linkage_charts"])
 _TABLES: Final = {
     "profile_records": "Which profile every record is in. One row per record.",
     "pairs": "What was weighed and decided about two records. One row per pair of records.",
-    "linkage_people": (
-        "What the last linkage compared, and the component and cluster of every record: what the "
-        "next one starts from. One row per record."
+    "linkage_state": (
+        "What the next linkage starts from: digests of every record and of the blocks it is in, "
+        "its component and its cluster. One row per record."
     ),
     "suppressed_values": (
         "Values that too many people share to tell anybody apart, as keyed digests. "

@@ -28,7 +28,7 @@ TABLES = {
     "suppressed_values",
     "profile_id_changes",
     "current_profile_ids",
-    "linkage_people",
+    "linkage_state",
     "review_queue",
     "linkage_report",
 }

@@ -18,6 +18,7 @@ from klantbeeld import identity
 from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import registry
+from klantbeeld.identity.aliases import add_aliases
 from klantbeeld.identity.decisions import decide
 from klantbeeld.identity.promotion import SCHEMA, read_changes
 from klantbeeld.identity.stage import How
@@ -89,7 +90,7 @@ class Home:
                     min(record_id) over (partition by component) as component,
                     min(record_id) over (partition by cluster) as cluster
                 )
-                from identity.linkage_people order by record_id
+                from identity.linkage_state order by record_id
             """,
         }
         return {name: self.con.execute(sql).fetchall() for name, sql in queries.items()}
@@ -135,7 +136,9 @@ STEPS = st.lists(
 )
 
 
-def _check(batches: list[list[tuple[str, int, int, str]]], largest_block: int) -> None:
+def _check(
+    batches: list[list[tuple[str, int, int, str]]], largest_block: int, is_rekeyed: bool = False
+) -> None:
     records, _ = population(PERSONS, 5)
     rows = {row["record_id"]: row for row in records.to_pylist()}
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +147,8 @@ def _check(batches: list[list[tuple[str, int, int, str]]], largest_block: int) -
         home.link()
         _narrow_blocks(home, largest_block)
         _decide(home, sorted(rows))
+        if is_rekeyed:
+            _rekey(home, sorted(rows), Path(folder))
         home.link(How.ALL)
         home.publish()
         for steps in batches:
@@ -180,6 +185,15 @@ def _decide(home: Home, names: list[str]) -> None:
         ("pass_through", [(names[11], None)]),
     ):
         decide(home.control, verdict, pairs, by="ilse", why="asked")
+
+
+def _rekey(home: Home, names: list[str], folder: Path) -> None:
+    """Records that took over from others, which may still be there, or go; one is still to come."""
+    aliases = [(20, names[21]), (30, names[32]), (31, names[32]), (0, names[50]), (60, "new:60")]
+    path = folder / "rekeyed.csv"
+    lines = [f"{names[old]},{new}\n" for old, new in aliases]
+    path.write_text("old_record_id,new_record_id\n" + "".join(lines))
+    add_aliases(home.control, path, by="ilse", why=None, home_key=home.settings.home_key())
 
 
 def _narrow_blocks(home: Home, largest: int) -> None:
@@ -224,11 +238,13 @@ def test_what_changed_is_linked_as_everything_would_be(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
 )
-@given(st.lists(STEPS, min_size=1, max_size=3), st.sampled_from([2, 3, 4, 6, 10, 1000]))
+@given(
+    st.lists(STEPS, min_size=1, max_size=3), st.sampled_from([2, 3, 4, 6, 10, 1000]), st.booleans()
+)
 def test_what_changed_is_linked_as_everything_would_be_many_times(
-    batches: list[list[tuple[str, int, int, str]]], largest_block: int
+    batches: list[list[tuple[str, int, int, str]]], largest_block: int, is_rekeyed: bool
 ) -> None:
-    _check(batches, largest_block)
+    _check(batches, largest_block, is_rekeyed)
 
 
 @pytest.fixture
@@ -262,7 +278,7 @@ def test_what_does_not_fit_is_linked_whole(home: Home) -> None:
     home.load(rows[len(rows) // 3 :])
     assert home.link().mode == "full"
     home.publish()
-    home.con.execute("drop table identity.linkage_people")
+    home.con.execute("drop table identity.linkage_state")
     home.load(rows[1 + len(rows) // 3 :])
     assert home.link().mode == "full"
 

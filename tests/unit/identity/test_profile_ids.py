@@ -22,7 +22,7 @@ from klantbeeld.control.tables import profile_id_events, profile_ids, profile_re
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity.aliases import add_aliases, carry_over, read_aliases
 from klantbeeld.identity.clustering import Evidence, Scale, cluster_records
-from klantbeeld.identity.constraints import bind
+from klantbeeld.identity.constraints import bind, read_decided
 from klantbeeld.identity.decisions import DIFFERENT, SAME, decide, read_decisions, revoke
 from klantbeeld.identity.profile_ids import (
     PendingProfileIds,
@@ -244,7 +244,7 @@ class Lifetimes(RuleBasedStateMachine):
         con = duckdb.connect()
         con.execute("create table people (id bigint, record_id varchar)")
         con.executemany("insert into people values (?, ?)", list(enumerate(names)) or [[0, ""]])
-        binding = bind(con, self.control, len(names))
+        binding = bind(con, read_decided(self.control), len(names))
         con.close()
         number = {name: place for place, name in enumerate(names)}
         pairs = [
