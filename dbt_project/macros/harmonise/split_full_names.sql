@@ -1,7 +1,8 @@
 {#-
     A relation with a `full_name`, with first_name and last_name added, for a source that keeps a name in one text:
-    "Jan van der Berg", "Berg, Jan van der", "J.P. Jansen - de Vries". The surname is the last word, with the infix
-    words before it and, in a double name, what the dash joins to it; given names are what stands before.
+    "Jan van der Berg", "Berg, Jan van der", "J.P. Jansen - de Vries", "Berg J.P. van der", "BERG Jan". The surname is
+    the last word, with the infix words before it and, in a double name, what the dash joins to it; given names are
+    what stands before.
 -#}
 {% macro split_full_names(relation) %}
     {%- set infix = '(?i:' ~ any_infix_word() ~ ')' -%}
@@ -43,11 +44,47 @@
             from (
                 select
                     {{ relation }}.*,
-                    {{ regex_replace(
-                        regex_replace('full_name', '^ *(?i:' ~ any_title() ~ ')', ''), ' *- *', '-'
+                    {{ name_in_order(
+                        regex_replace(
+                            regex_replace(called_name('full_name'), '^ *(?i:' ~ any_title() ~ ')', ''), ' *- *', '-'
+                        )
                     ) }} as name_text
                 from {{ relation }}
             ) as untitled
         ) as halved
     ) as named
 {% endmacro %}
+
+{#- "P.J. (Piet)" and "P.J. van der (Piet)": who is called Piet. What else stands in brackets is not the name. -#}
+{% macro called_name(name) -%}
+    {%- set initials = '(?:\\p{L}{1,3}[.] ?)+' -%}
+    case
+        when position('(' in {{ name }}) = 0 then {{ name }}
+        else {{ regex_replace(
+            regex_replace(
+                name, '(?:^|( ))' ~ initials ~ '((?:' ~ any_infix_word() ~ ' +)*)[(] *(\\p{L}[\\p{L} -]+?) *[)]',
+                group_reference(1) ~ group_reference(3) ~ ' ' ~ group_reference(2)
+            ), '[(][^)]*[)]?', ''
+        ) }}
+    end
+{%- endmacro %}
+
+{#-
+    A full name with a comma where the surname is written first and none stands: "Berg J.P. van der", "BERG Jan"; a
+    space behind initials ("J.P.Berg"); without what follows a name ("Jr.", "PhD").
+-#}
+{% macro name_in_order(name) -%}
+    {%- set infix = '(?i:' ~ any_infix_word() ~ ')' -%}
+    {%- set initials = '(?:\\p{L}{1,2}[.] ?)+' -%}
+    {{ regex_replace(
+        regex_replace(
+            regex_replace(
+                regex_replace(name, '[ ,]+(?i:jr|sr|jnr|snr|phd|ph[.]d|msc|bsc|mba|md|esq|ii|iii)[.]? *$', ''),
+                '[.](\\p{L}{2,})', '. ' ~ group_reference(1)
+            ),
+            '^ *((?:' ~ infix ~ ' +)*[^ ,.]{2,}) +(' ~ initials ~ '(?: *' ~ infix ~ ')*) *$',
+            group_reference(1) ~ ', ' ~ group_reference(2)
+        ),
+        '^ *((?:\\p{Lu}+ )*\\p{Lu}{4,}) +(\\p{Lu}\\p{Ll}.*)$', group_reference(1) ~ ', ' ~ group_reference(2)
+    ) }}
+{%- endmacro %}

@@ -31,7 +31,7 @@
 {%- endmacro %}
 
 {% macro any_title() -%}
-    (?:(?:dhr|de heer|mevr|mevrouw|mw|drs|dr|ir|ing|mr|mrs|ms|miss|prof|herr|frau)[.]? +)+
+    (?:(?:dhr|de heer|mevr|mevrouw|mw|fam|familie|drs|dr|ir|ing|mr|mrs|ms|miss|sir|prof|rev|herr|hr|frau|monsieur|madame|mme|mlle|sra|srta)[.]? +)+
 {%- endmacro %}
 
 {#- Is a given name only initials: "J.", "J.P.", "J P", "Th."? -#}

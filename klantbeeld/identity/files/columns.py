@@ -1,4 +1,4 @@
-"""What each column of a file holds: known names in English, Dutch and German, and `--map`.
+"""What each column of a file holds: known names in a dozen languages, and `--map`.
 
 Here: names. Not here: what is made of the values (`standardising`).
 """
@@ -16,7 +16,14 @@ from klantbeeld.identity.files.reading import InputFile
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "first_name": (
         "firstname", "givenname", "givennames", "firstnames", "forename", "forenames", "fname",
-        "first", "voornaam", "voornamen", "roepnaam", "vorname", "vornamen", "rufname",
+        "first", "namefirst", "firstnm", "voornaam", "voornamen", "roepnaam", "vorname", "vornamen",
+        "rufname", "prenom", "prenoms", "nombres", "nombredepila", "imie",
+        "imiona", "fornavn", "fornamn", "tilltalsnamn",
+    ),
+    "middle_name": (
+        "middlename", "middlenames", "middleinitial", "middleinitials", "middle", "midlname",
+        "mname", "mi", "secondname", "tweedenaam", "zweitername", "deuxiemeprenom", "segundonombre",
+        "mellemnavn", "mellomnavn", "mellannamn",
     ),
     "initials": ("initials", "initial", "initialen", "voorletters", "voorletter", "initialien"),
     "infix": (
@@ -24,62 +31,104 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "voorvoegsels", "namensvorsatz",
     ),
     "last_name": (
-        "lastname", "surname", "familyname", "lname", "last", "achternaam", "familienaam",
-        "geslachtsnaam", "nachname", "familienname", "zuname",
+        "lastname", "surname", "familyname", "lname", "last", "namelast", "lastnm", "surnames",
+        "achternaam", "familienaam", "geslachtsnaam", "nachname", "familienname", "zuname",
+        "nomdefamille", "nomfamille", "apellido", "apellidos", "primerapellido", "apellidopaterno",
+        "cognome", "sobrenome", "apelido", "nazwisko", "soyad", "soyadi", "soyisim", "efternavn",
+        "etternavn", "efternamn",
     ),
     "maiden_name": (
         "maidenname", "birthname", "surnameatbirth", "nee", "meisjesnaam", "geboortenaam",
-        "geburtsname", "madchenname", "maedchenname",
+        "geburtsname", "madchenname", "maedchenname", "nomdenaissance", "nomdejeunefille",
+        "apellido2", "segundoapellido", "apellidomaterno", "secondlastname", "secondsurname",
+        "nazwiskopanienskie", "nazwiskorodowe",
     ),
     "full_name": (
-        "fullname", "name", "personname", "displayname", "naam", "volledigenaam", "naamvolledig",
-        "vollstandigername", "vollername", "gesamtname",
+        "fullname", "name", "personname", "displayname", "fullnm", "firstandlastname",
+        "firstlastname", "naam", "volledigenaam", "naamvolledig", "voorenachternaam", "klantnaam",
+        "gastnaam", "contactnaam", "relatienaam", "persoonsnaam", "vollstandigername", "vollername",
+        "gesamtname", "kundenname", "gastname", "vorundnachname", "namevorname", "nom",
+        "nomcomplet", "nomprenom", "nometprenom", "prenomnom", "nombre", "nombrecompleto",
+        "nombreyapellido", "nombreyapellidos", "nome", "nomecompleto", "nomecognome",
+        "nomeecognome", "imieinazwisko", "imienazwisko", "ad", "adi", "isim", "adsoyad",
+        "adisoyadi", "navn", "namn", "fuldenavn",
     ),
-    "gender": ("gender", "sex", "geslacht", "geschlecht"),
+    "gender": (
+        "gender", "sex", "mv", "mf", "geslacht", "geschlecht", "sexe", "sexo", "sesso", "genere",
+        "genero", "plec", "cinsiyet", "kon", "kjonn",
+    ),
     "birth_date": (
-        "birthdate", "dateofbirth", "dob", "birthday", "born", "birth", "birthyear", "yearofbirth",
-        "yob", "geboortedatum", "gebdatum", "geboren", "geboortejaar", "verjaardag",
-        "geburtsdatum", "geburtstag", "geburtsjahr", "gebdat",
+        "birthdate", "dateofbirth", "dob", "birthday", "born", "birth", "birthdt", "birthyear",
+        "yearofbirth", "yob", "geboortedatum", "gebdatum", "geboren", "geboortejaar", "verjaardag",
+        "geburtsdatum", "geburtstag", "geburtsjahr", "gebdat", "datedenaissance", "datenaissance",
+        "naissance", "neele", "nele", "fechadenacimiento", "fechanacimiento", "fechanac",
+        "nacimiento", "datadinascita", "datanascita", "datadenascimento", "datanascimento",
+        "dataurodzenia", "dataur", "dogumtarihi", "dogumgunu", "fodselsdato", "fodselsdag",
+        "fodselsdatum", "fodelsedatum",
+    ),
+    "birth_month": (
+        "birthmonth", "monthofbirth", "geboortemaand", "geburtsmonat", "moisdenaissance",
+        "mesdenacimiento",
+    ),
+    "birth_day": (
+        "dayofbirth", "birthdayofmonth", "geboortedag", "jourdenaissance", "diadenacimiento",
     ),
     "email": (
-        "email", "emailaddress", "mail", "mailaddress", "emailadres", "mailadres", "epost",
-        "emailadresse", "mailadresse",
+        "email", "emailaddress", "emailid", "mail", "mailaddress", "emailadres", "mailadres",
+        "epost", "emailadresse", "mailadresse", "courriel", "adressemail", "adresseemail",
+        "adresseelectronique", "correo", "correoelectronico", "direcciondecorreo", "indirizzoemail",
+        "postaelettronica", "adresemail", "eposta", "epostadresi", "epostadresse", "epostadress",
     ),
     "phone": (
-        "phone", "phonenumber", "phoneno", "telephone", "telephonenumber", "tel", "telno",
-        "landline", "homephone", "telefoon", "telefoonnummer", "telnr", "telefoonnr", "vastnummer",
-        "telefon", "telefonnummer", "festnetz",
+        "phone", "phonenumber", "phoneno", "phonenum", "telephone", "telephonenumber", "tel",
+        "telno", "landline", "homephone", "homephonenumber", "contactnumber", "telefoon",
+        "telefoonnummer", "telnr", "telefoonnr", "vastnummer", "telefon", "telefonnummer",
+        "telefonnr", "festnetz", "numerodetelephone", "telfixe", "telefono", "numerodetelefono",
+        "telefone", "numertelefonu", "nrtelefonu", "telefonnumarasi", "tlf", "tlfnr",
     ),
     "mobile_phone": (
-        "mobile", "mobilephone", "mobilenumber", "mobileno", "cell", "cellphone", "cellnumber",
-        "gsm", "gsmnummer", "mobiel", "mobielnummer", "mobieltelefoonnummer", "mobielnr",
-        "mobieletelefoon", "06nummer", "handy", "handynummer", "mobil", "mobilnummer",
-        "mobiltelefon",
+        "mobile", "mobilephone", "mobilenumber", "mobileno", "mobilephonenumber", "cell",
+        "cellphone", "cellnumber", "cellphonenumber", "gsm", "gsmnummer", "mobiel", "mobielnummer",
+        "mobieltelefoonnummer", "mobielnr", "mobieletelefoon", "06nummer", "handy", "handynummer",
+        "mobil", "mobilnummer", "mobilnr", "mobiltelefon", "mobiltelefonnummer", "portable",
+        "telephoneportable", "telephonemobile", "telportable", "telmobile", "movil",
+        "telefonomovil", "cellulare", "telefonocellulare", "celular", "telemovel", "komorka",
+        "telefonkomorkowy", "ceptelefonu",
     ),
     "address_line": (
         "addressline", "fulladdress", "streetaddress", "addresslines", "adresregel",
-        "volledigadres", "anschrift",
+        "volledigadres", "anschrift", "adressecomplete", "direccioncompleta",
     ),
     "street": (
         "street", "streetname", "address", "straat", "straatnaam", "adres", "strasse",
-        "strassenname", "str", "adresse",
+        "strassenname", "str", "adresse", "rue", "nomderue", "direccion", "domicilio", "calle",
+        "indirizzo", "endereco", "morada", "rua", "ulica", "vej", "vejnavn", "gata",
+        "gatuadress", "sokak",
     ),
     "house_number": (
-        "housenumber", "houseno", "housenr", "streetnumber", "streetno", "huisnummer",
-        "huisnr", "hausnummer", "hausnr",
+        "housenumber", "houseno", "housenr", "housenum", "streetnumber", "streetno", "huisnummer",
+        "huisnr", "hausnummer", "hausnr", "numerodevoie", "numerorue", "numerocivico", "nrdomu",
+        "numerdomu", "husnummer", "husnr",
     ),
     "house_number_suffix": (
         "housenumbersuffix", "housenumberaddition", "housesuffix", "toevoeging",
         "huisnummertoevoeging", "huisnrtoevoeging", "huisletter", "hausnummerzusatz",
     ),
     "postal_code": (
-        "postalcode", "postcode", "postcod", "zip", "zipcode", "pcode", "plz", "postleitzahl",
+        "postalcode", "postcode", "postcod", "zip", "zipcode", "zippostalcode", "pcode", "plz",
+        "postleitzahl", "codepostal", "cp", "codigopostal", "kodpocztowy", "postakodu",
+        "postnummer", "postnr", "cep",
     ),
     "city": (
-        "city", "town", "place", "suburb", "municipality", "locality", "residence", "plaats",
-        "plaatsnaam", "woonplaats", "stad", "gemeente", "ort", "wohnort", "stadt",
+        "city", "cityname", "town", "townname", "place", "suburb", "municipality", "locality",
+        "residence", "plaats", "plaatsnaam", "woonplaats", "stad", "gemeente", "ort", "wohnort",
+        "stadt", "ville", "commune", "localite", "ciudad", "localidad", "poblacion", "municipio",
+        "citta", "comune", "cidade", "miasto", "miejscowosc", "sehir", "poststed", "postort",
     ),
-    "country": ("country", "countrycode", "land", "landcode", "landescode", "countryname"),
+    "country": (
+        "country", "countrycode", "land", "landcode", "landescode", "countryname", "pays", "pais",
+        "paese", "kraj", "ulke",
+    ),
     "loyalty_number": (
         "loyaltynumber", "loyaltyno", "loyaltycard", "loyaltycardnumber", "loyaltyid",
         "klantenkaart", "klantenkaartnummer", "kundenkarte", "kundenkartennummer",
@@ -93,17 +142,29 @@ ID_NAMES: Final = (
 # What says whose value it is, not what it is.
 _OWNERS: Final = (
     "customer", "client", "contact", "person", "personal", "member", "user", "primary", "main",
-    "home", "billing", "private", "klant", "persoon", "contactpersoon", "relatie", "lid", "prive",
-    "kunde", "kunden", "privat",
+    "home", "billing", "private", "guest", "patient", "student", "pupil", "child", "employee",
+    "voter", "applicant", "participant", "respondent", "passenger", "subscriber", "donor", "owner",
+    "buyer", "shipping", "delivery", "mailing", "res", "residential", "legal", "cust", "klant",
+    "persoon", "contactpersoon", "relatie", "lid", "prive", "gast", "leerling", "medewerker",
+    "deelnemer", "abonnee", "thuis", "kunde", "kunden", "privat",
 )  # fmt: skip
-# What was done to a value, not what it is.
+# Whose telephone or mailbox may be given for somebody, but not name or birth date.
+_KEEPERS: Final = frozenset(
+    {"parent", "parents", "guardian", "ouder", "ouders", "verzorger", "eltern"}
+)
+_REACHED_BY: Final = frozenset({"email", "phone", "mobile_phone"})
+# What was done to a value, or how it is written; not what it is.
 _FORMS: Final = (
     "clean", "cleaned", "current", "fake", "norm", "normalised", "normalized", "orig", "original",
     "raw", "standardised", "standardized", "std", "text", "txt", "value", "huidig", "origineel",
+    "c1", "c2", "desc", "dd", "ddmmyyyy", "mm", "yyyy", "yyyymmdd",
 )  # fmt: skip
+_WHOSE: Final = _KEEPERS.union(_OWNERS)
+_NOT_WHAT: Final = _WHOSE.union(_FORMS)
 # Where somebody was born is no residence, but like it a place that two records of one person share.
 _BIRTH_PLACES: Final = (
     "birthplace", "placeofbirth", "birthcity", "cityofbirth", "geboorteplaats", "geburtsort",
+    "lieudenaissance", "lugardenacimiento",
 )  # fmt: skip
 _FIELD_OF: Final = {name: field for field, names in FIELDS.items() for name in names}
 # By these alone can two records be brought together.
@@ -253,32 +314,57 @@ def _fields(
         ]
         if births:
             fields["city"] = births
-    if "first_name" in fields and "last_name" not in {*fields, *mapped}:
-        # "voornaam" and "naam": then the name is the surname.
-        names_only = [n for n in fields.get("full_name", ()) if _plain(file.columns[n]) in _NAME]
-        if names_only:
-            fields["last_name"] = fields.pop("full_name")
+    for other, field, shared in (
+        # "voornaam" and "naam": then the name is the surname. "nombre" and "apellidos": then it is
+        # the first name.
+        ("first_name", "last_name", _NAME),
+        ("last_name", "first_name", _GIVEN_NAME),
+        # "birth year", "birth month" and "birthday": then that is the day.
+        ("birth_month", "birth_day", _BIRTHDAY),
+    ):
+        if other in fields and field not in {*fields, *mapped}:
+            _part_shared(file, fields, field, shared)
     if "street" in fields and "house_number" not in fields and "street" not in mapped:
         # A street without a number beside it has the number in it.
         fields.setdefault("address_line", []).extend(fields.pop("street"))
     return {field: tuple(fields[field]) for field in FIELDS if field in fields}
 
 
-_NAME: Final = ("name", "naam")
+_NAME: Final = frozenset({"name", "naam", "nom", "navn", "namn"})
+_GIVEN_NAME: Final = frozenset({"nombre", "nome", "ad", "adi", "isim"})
+_BIRTHDAY: Final = frozenset({"birthday", "geburtstag", "verjaardag"})
+
+
+def _part_shared(
+    file: InputFile, fields: dict[str, list[int]], field: str, shared: frozenset[str]
+) -> None:
+    """Take the columns of a name that several fields go by for the field that is still missing."""
+    for other, numbers in list(fields.items()):
+        named = [number for number in numbers if _plain(file.columns[number]) in shared]
+        if named:
+            fields[field] = named
+            fields[other] = [number for number in numbers if number not in named]
+            if not fields[other]:
+                del fields[other]
 
 
 def _field_of(column: str) -> str | None:
     words = _words(column)
     for start in range(len(words)):
-        if start and words[start - 1] not in _OWNERS:
+        if start and words[start - 1] not in _WHOSE:
             break
         rest = words[start:]
-        while len(rest) > 1 and rest[-1] in _FORMS:
+        while len(rest) > 1 and rest[-1] in _NOT_WHAT:
             rest = rest[:-1]
         plain = "".join(rest)
-        for name in (plain, plain.removesuffix("1")):
-            if name in _FIELD_OF:
-                return _FIELD_OF[name]
+        for name in (plain, plain.removesuffix("1"), plain.rstrip("23")):
+            field = _FIELD_OF.get(name)
+            # A second number is as good as the first; a second address line is none.
+            if field is None or (plain[-1] in "23" and field not in _REACHED_BY | {"maiden_name"}):
+                continue
+            if field not in _REACHED_BY and not _KEEPERS.isdisjoint(words):
+                continue
+            return field
     return None
 
 
@@ -310,9 +396,15 @@ def _is_unusable(kind: str) -> bool:
     return kind.endswith("]") or kind.startswith(_UNUSABLE)
 
 
+# Letters that do not come apart into a plain one and an accent.
+_LETTERS: Final = str.maketrans(
+    {"\u00df": "ss", "\u0131": "i", "\u0142": "l", "\u00f8": "o", "\u0111": "d", "\u00d8": "O"}
+)
+
+
 def _words(name: str) -> list[str]:
     """Lower-case words without accents: "E-mailAdres" is e, mail, adres."""
-    decomposed = unicodedata.normalize("NFKD", name.replace("\u00df", "ss"))
+    decomposed = unicodedata.normalize("NFKD", name.translate(_LETTERS))
     plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", plain)
     return re.sub(r"[^a-z0-9]+", " ", parted.lower()).split()

@@ -215,6 +215,11 @@ def _link(
         "select count(*), coalesce(max(n), 0) from sizes",
     )
     warnings = _relevant(con, stage.linkage_warnings(con, model, linkage, count, largest))
+    if not any(_CALLED & set(taken.fields) for taken in columns):
+        warnings.append(
+            "no column is known to hold a name: if one does, say which with"
+            " --map full_name=COLUMN, or first_name and last_name"
+        )
     if not any(set(taken.fields) - _NAMES for taken in columns):
         warnings.append(
             "the name is the only evidence: namesakes cannot be told apart. Give birth dates,"
@@ -271,6 +276,7 @@ def _link(
 # Fields that say what somebody is called, or hold for half of all people or more.
 _NAMES: Final = {
     "first_name",
+    "middle_name",
     "initials",
     "infix",
     "last_name",
@@ -279,6 +285,9 @@ _NAMES: Final = {
     "gender",
     "country",
 }
+
+# Fields without which nobody is told by name.
+_CALLED: Final = {"first_name", "last_name", "full_name"}
 
 # What a comparison needs, in columns of `people`.
 _NEEDS: Final = {

@@ -263,10 +263,7 @@ def _make_given_persons(
     offset = 0
     for file, taken in zip(files, columns, strict=True):
         used = sorted({number for numbers in taken.fields.values() for number in numbers})
-        texts = ", ".join(
-            f"given_text({_text_sql(f'c{number}', file.types[number])}) as t{number}"
-            for number in used
-        )
+        texts = ", ".join(f"{_cell_sql(file, taken, number)} as t{number}" for number in used)
         con.execute(
             f"create or replace temp table given_texts as "
             f"select row_number + {offset} as row_number, {texts} from {file.table}"
@@ -297,6 +294,23 @@ def _make_given_persons(
         offset += file.rows
     con.execute("drop table if exists given_texts")
     return remarks
+
+
+def _cell_sql(file: InputFile, taken: Columns, number: int) -> str:
+    """The trimmed text of a cell; a year of birth with the month and day of other columns."""
+    text = f"given_text({_text_sql(f'c{number}', file.types[number])})"
+    parts = [taken.fields.get(field, (None,))[0] for field in ("birth_month", "birth_day")]
+    if number not in taken.fields.get("birth_date", ())[:1] or None in parts:
+        return text
+    month, day = (
+        f"try_cast({_text_sql(f'c{part}', file.types[part])} as double)::integer"
+        for part in parts
+        if part is not None
+    )
+    return (
+        f"case when {month} between 1 and 12 and {day} between 1 and 31 "
+        f"then concat(left({text}, 4), '-', {month}, '-', {day}) else {text} end"
+    )
 
 
 def _text_sql(column: str, kind: str) -> str:
@@ -349,27 +363,53 @@ def _country(
         from found
     """).fetchone() or (0, 0, 0, 0)
     codes, dutch, british, five = (int(n) for n in row)
-    if codes:
-        if dutch * 2 >= codes:
-            return "NL"
-        if british * 2 >= codes:
-            return "GB"
-        if five * 2 >= codes and any(map(is_german, files, columns)):
-            return "DE"
-        return _ANYWHERE
+    if codes and dutch * 2 >= codes:
+        return "NL"
+    if codes and british * 2 >= codes:
+        return "GB"
+    dialled, is_default = _dialled(con, default)
+    # A code that is not Dutch would be no code in the Netherlands.
+    if dialled and not (codes and dialled == "NL"):
+        return dialled
+    if codes and five * 2 >= codes and any(map(is_german, files, columns)):
+        return "DE"
+    return default if is_default and not codes else _ANYWHERE
+
+
+def _dialled(con: duckdb.DuckDBPyConnection, default: str) -> tuple[str | None, bool]:
+    """The country that most international numbers are of; whether the others can be the default's.
+
+    In the Netherlands a number has ten digits; one of another length would be no number there.
+    """
     from klantbeeld.transform.rendering import load_macros
 
-    prefixes = {calling: code for code, calling, _ in load_macros()["countries"]()}
-    numbers = con.execute("""
+    # Of two countries with one code the first; a code of three digits goes before one of two.
+    countries = {calling: code for code, calling, _ in reversed(load_macros()["countries"]())}
+    starts = con.execute("""
         with given as (
             select translate(coalesce(mobile_phone, phone), ' -().', '') as number
             from given_persons
         )
-        select left(ltrim(number, '+0'), 2) as prefix, count(*)
+        select left(ltrim(number, '+0'), 3) as start, count(*) as numbers
         from given where number like '+%' or number like '00%'
-        group by prefix order by count(*) desc, prefix limit 1
-    """).fetchone()
-    return prefixes.get(numbers[0], default) if numbers else default
+        group by start
+    """).fetchall()
+    counts: dict[str, int] = {}
+    for start, numbers in starts:
+        known = next((start[:n] for n in (3, 2, 1) if start[:n] in countries), None)
+        if known:
+            counts[countries[known]] = counts.get(countries[known], 0) + int(numbers)
+    row = con.execute("""
+        with given as (
+            select regexp_replace(coalesce(mobile_phone, phone), '[^0-9+]', '', 'g') as number
+            from given_persons
+        )
+        select count(*), count(*) filter (regexp_matches(number, '^0?[1-9][0-9]{8}$'))
+        from given where number != '' and number not like '+%' and number not like '00%'
+    """).fetchone() or (0, 0)
+    national, dutch = (int(n) for n in row)
+    most = max(counts, key=lambda code: (counts[code], code), default=None)
+    return most, default != "NL" or dutch * 2 >= national
 
 
 def _make_persons(con: duckdb.DuckDBPyConnection, given: Collection[str]) -> None:
@@ -397,6 +437,14 @@ def _make_persons(con: duckdb.DuckDBPyConnection, given: Collection[str]) -> Non
         "last_name": "coalesce(given_last_name, case when lower(last_name) is distinct from "
         "lower(given_first_name) then last_name end)",
     }
+    if "middle_name" in given:
+        letters = "regexp_replace({}, '(\\p{{L}})\\p{{L}}*[^\\p{{L}}]*', '\\1', 'g')"
+        known["initials"] = (
+            "coalesce(initials, case when middle_name is not null then concat("
+            f"left({known['first_name']}, 1), {letters.format('middle_name')}) end)"
+        )
+    if "first_name" in given:
+        known["first_name"] = macros["called_name"](known["first_name"])
     # Long lists of words, walked for every row: not where there is nothing to look up.
     if "gender" in given:
         known["gender"] = macros["standard_gender"]("gender")

@@ -158,8 +158,20 @@ def test_what_is_no_table_is_refused_in_words(
         ("name,address", "full_name address_line"),
         ("name,address,house_number", "full_name street house_number"),
         ("E-mail Address,Straße,Hausnummer", "email street house_number"),
-        ("email,company_name,birth_place", "email city"),
+        ("email,company_name,birth_place,email_opt_in", "email city"),
         ("surname_clean,dob_std,postcode_fake,birth_city", "last_name birth_date postal_code city"),
+        ("Nom;Prénom;Né(e) le;Courriel;Ville", "last_name first_name birth_date email city"),
+        ("nombre;apellido1;apellido2;correo", "first_name last_name maiden_name email"),
+        ("nombre;correo_electronico", "full_name email"),
+        ("Imię;Nazwisko;Kod pocztowy;Miejscowość", "first_name last_name postal_code city"),
+        ("Ad;Soyad;Doğum tarihi;E-posta", "first_name last_name birth_date email"),
+        ("guest_name,email_parent,phone_2,parent_name", "full_name email phone"),
+        (
+            "first_name,midl_name,res_street_address,res_city_desc",
+            "first_name middle_name address_line city",
+        ),
+        ("name,birth_year,birth_month,birthday", "full_name birth_date birth_month birth_day"),
+        ("name,birthday,address_1,address_2", "full_name birth_date address_line"),
     ],
 )
 def test_columns_are_known_by_their_names(tmp_path: Path, header: str, fields: str) -> None:
@@ -247,6 +259,26 @@ def test_a_crowd_of_equal_rows_is_one_profile_and_not_a_crowd_of_pairs(tmp_path:
     assert {row["profile_id"] for row in rows[1:]} == {"P2"}
     assert {row["match_probability"] for row in rows} == {None, 1.0}
     assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 20_000
+
+
+def test_a_date_in_three_columns_and_numbers_as_their_country_dials_them(tmp_path: Path) -> None:
+    rows = [
+        "Ayşe;Yılmaz;1980;2;3;+90 532 123 4567;x",
+        "A.;Yilmaz;1980;2;3.0;;x",
+        "Ayse;Yilmaz;;;;0532 123 45 67;x",
+        "Mehmet;Kaya;1981;7;9;+905321112233;y",
+    ]
+    header = "Ad;Soyad;birth_year;birth_month;birth_day;Telefon;who"
+    file = _file(tmp_path, "\n".join([header, *rows]))
+    report, _ = _link(tmp_path, file, truth_column="who")
+    assert report.country == "TR"
+    assert report.quality is not None
+    assert report.quality.pair_f1 == 1
+
+
+def test_it_is_said_that_no_column_holds_a_name(tmp_path: Path) -> None:
+    report, _ = _link(tmp_path, _file(tmp_path, "email;qualquer\na@b.example;Jan\n"))
+    assert any("known to hold a name" in warning for warning in report.warnings)
 
 
 def test_two_rows_are_not_everybody(tmp_path: Path) -> None:
