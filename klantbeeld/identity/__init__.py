@@ -8,10 +8,11 @@ Flow: intermediate.int_linkage_records -> people -> candidate pairs -> weighed p
 profile ids -> identity.profile_records, pairs, suppressed_values, profile_id_changes,
 current_profile_ids, linkage_report. Companies and households have tables of the same kind.
 
-Files, in the order of work: preparation, suppression, blocking, model, linking, clustering,
-incremental, profile_ids (with id_spaces), stage; then companies and households (with entities);
-beside them decisions, aliases, constraints, membership and review (what stewards decide), fitting,
-training, promotion, registry and frozen (model versions) and evaluation, truth, charts (figures).
+Files, in the order of work: preparation, suppression, blocking, model, scoring, linking,
+clustering, incremental, profile_ids (with id_spaces), stage; then companies and households (with
+entities); beside them decisions, aliases, constraints, membership and review (what stewards
+decide), fitting, training, promotion, registry and frozen (model versions) and evaluation, truth,
+charts (figures).
 """
 
 from importlib import import_module

@@ -19,9 +19,9 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.files import private_dir, write_atomic
 from klantbeeld.identity import preparation, registry, truth
 from klantbeeld.identity.frozen import Frequencies
-from klantbeeld.identity.linking import Scorer
 from klantbeeld.identity.model import LinkageModel
 from klantbeeld.identity.overview import Overview, overview_page, read_overview
+from klantbeeld.identity.scoring import Scorer
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import Settings
 

@@ -19,8 +19,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from klantbeeld.identity.linking import Scorer
 from klantbeeld.identity.model import COMPARISONS, ELSE, SAME, Comparison, LinkageModel, Odds
+from klantbeeld.identity.scoring import Scorer
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -31,16 +31,15 @@ from klantbeeld.identity.constraints import Binding, Decided, bind, make_decided
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import (
     CLOSING_RULE,
-    KEPT_OF_PAIRS,
     MATCH_KEYS,
-    Scorer,
+    Terms,
     close_and_cluster,
-    combine_odds,
     make_deterministic_pairs,
     part_keys,
 )
 from klantbeeld.identity.model import LinkageModel
 from klantbeeld.identity.review import UNCERTAIN, Held, make_queue
+from klantbeeld.identity.scoring import KEPT_OF_PAIRS, Scorer, combine_odds
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import Settings
 
@@ -178,7 +177,7 @@ def make_reached_people(
 ) -> Reached | None:
     """Make `people` of all records that a change reaches, and `candidate_pairs` of the touched.
 
-    Beside `people` (with `component`, as it was): `touched` and `came` (id), and `former`.
+    Beside `people` (with `component`, as it was): `touched` (id).
 
     Args:
         own: The linkage's own database, after `find_changes`.
@@ -221,45 +220,16 @@ def make_reached_people(
     if not _add_fellows(own, state, names):
         return None
     make_pairs_of_changes(own, frozen.largest_blocks)
-    own.execute(f"""
-        create table reached as
-        with ends as (
-            select digest from touched
-            union select digest_l from found_pairs union select digest_r from found_pairs
-        ),
-        components as (
-            select component from {state} semi join ends using (digest)
-            union select component from former
-        )
-        select digest, component from {state}
-        where component in (from components) and digest not in (select digest from former)
-        union all
-        select digest, null from arrived where is_new
-    """)
+    _make_reached(own, state)
     own.execute("drop table people")
     reached = make_people(
         "rowid in (select row_number from digests semi join reached using (digest))"
     )
     own.execute("alter table people rename to prepared")
     own.execute("create table people as from prepared inner join reached using (digest)")
-    own.execute("""
-        create or replace table candidate_pairs as
-        select
-            least(people_l.id, people_r.id) as id_l,
-            greatest(people_l.id, people_r.id) as id_r,
-            min(rule) as rule
-        from found_pairs
-        inner join people as people_l on people_l.digest = digest_l
-        inner join people as people_r on people_r.digest = digest_r
-        group by all
-    """)
-    for name in ("touched", "came"):
-        own.execute(f"""
-            create or replace table {name} as
-            select people.id from people semi join {name} using (digest)
-        """)
+    _number(own)
     own.execute("drop view present")
-    for name in ("prepared", "arrived", "reached", "found_pairs"):
+    for name in ("came", "arrived", "reached", "prepared"):
         own.execute(f"drop table {name}")
     return reached
 
@@ -309,6 +279,45 @@ def _add_fellows(own: duckdb.DuckDBPyConnection, state: str, names: str) -> bool
     return twice == 0
 
 
+def _make_reached(own: duckdb.DuckDBPyConnection, state: str) -> None:
+    """Make `reached` (digest, component): whoever the touched may join, with all joined already."""
+    own.execute(f"""
+        create table reached as
+        with ends as (
+            select digest from touched
+            union select digest_l from found_pairs union select digest_r from found_pairs
+        ),
+        components as (
+            select component from {state} semi join ends using (digest)
+            union select component from former
+        )
+        select digest, component from {state}
+        where component in (from components) and digest not in (select digest from former)
+        union all
+        select digest, null from arrived where is_new
+    """)
+
+
+def _number(own: duckdb.DuckDBPyConnection) -> None:
+    """Make `candidate_pairs` and `touched` of the numbers that records have in `people`."""
+    own.execute("""
+        create or replace table candidate_pairs as
+        select
+            least(people_l.id, people_r.id) as id_l,
+            greatest(people_l.id, people_r.id) as id_r,
+            min(rule) as rule
+        from found_pairs
+        inner join people as people_l on people_l.digest = digest_l
+        inner join people as people_r on people_r.digest = digest_r
+        group by all
+    """)
+    own.execute("drop table found_pairs")
+    own.execute("""
+        create or replace table touched as
+        select people.id from people semi join touched using (digest)
+    """)
+
+
 def relink_people(
     own: duckdb.DuckDBPyConnection,
     known: Known,
@@ -340,9 +349,8 @@ def relink_people(
     threshold = math.log2(join_probability / (1 - join_probability))
     _make_region(own, threshold)
     _add_known_pairs(own, known)
-    clusters, components = close_and_cluster(
-        own, scorer, reached.count, threshold, frozen.prior, constraints, parted
-    )
+    terms = Terms(reached.count, threshold, frozen.prior, constraints, parted)
+    clusters, components = close_and_cluster(own, scorer, terms)
     (touched,) = _row(own, "select count(*) from touched")
     return Relinkage(clusters, components, touched)
 

@@ -1,14 +1,13 @@
-"""From people to clusters: block, score with Splink, weigh against housemates, cluster.
+"""From people to clusters: block, score, close components, cluster.
 
-Here: the daily path, with a model that is given. Not here: making a model (`training`), lasting ids
-(`profile_ids`), reading and writing the warehouse (`stage`).
+Here: the daily path, with a model that is given or that ships. Not here: weighing a pair
+(`scoring`), making a model (`fitting`, `training`), lasting ids (`profile_ids`), reading and
+writing the warehouse (`stage`).
 
 Flow: people -> candidate_pairs -> scored_pairs -> labels per record.
 """
 
-import logging
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,21 +28,16 @@ from klantbeeld.identity.clustering import (
     cluster_records,
     connected_components,
 )
-from klantbeeld.identity.frozen import (
-    Frequencies,
-    Frozen,
-    count_frequencies,
-    make_frequency_tables,
-)
+from klantbeeld.identity.fitting import fit_model
+from klantbeeld.identity.frozen import Frequencies, Frozen, count_frequencies
 from klantbeeld.identity.model import (
     BLOCKING_RULES,
     COMPARISONS,
-    SAME,
     LinkageModel,
     default_digest,
-    level_weight,
     parse_model,
 )
+from klantbeeld.identity.scoring import Scorer, combine_odds, scale
 
 # Components up to this size have every pair inside weighed, so that evidence against a chain is
 # seen.
@@ -55,29 +49,25 @@ CLOSED_CLUSTER: Final = 2_000
 FEWEST_TO_ADAPT: Final = 500
 CLOSING_RULE: Final = len(BLOCKING_RULES)
 MATCH_KEYS: Final = (*(rule.name for rule in BLOCKING_RULES), "SAME_COMPONENT")
-# The columns of `scored_pairs` that clustering reads beside `match_weight`: kept with the pairs, so
-# that they can be clustered again without being weighed again.
-KEPT_OF_PAIRS: Final = (
-    *(f"level_{comparison.name}" for comparison in COMPARISONS),
-    "rarity",
-    "rarity_housemates",
-)
-# What Splink is given of a record.
-COMPARED_COLUMNS: Final = tuple(
-    sorted(
-        {
-            column
-            for comparison in COMPARISONS
-            for sql in (comparison.missing, *(level.condition for level in comparison.levels))
-            for column in re.findall(r"\b(\w+)_[lr]\b", sql)
-        }
-    )
-)
-# Pairs that Splink is given at a time, as it holds both records of each in full, twice; but for
-# each part it reads all records again, so that many parts would cost more than all else.
-PAIRS_AT_ONCE: Final = 1_250_000
-MOST_PARTS: Final = 4
-_TOLERANCE: Final = 1e-7
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms weighed pairs put records together.
+
+    Attributes:
+        records: The number of records.
+        threshold: Bits from which a pair joins records.
+        prior: The probability that two records drawn at random are of the same person.
+        constraints: What people decided.
+        parted: As `part_keys` gave it.
+    """
+
+    records: int
+    threshold: float
+    prior: float
+    constraints: Constraints | None
+    parted: Ints
 
 
 @dataclass(frozen=True)
@@ -103,150 +93,6 @@ class Linkage:
     matches_per_record: float
     frequencies: Frequencies
     model: LinkageModel
-
-
-class Scorer:
-    """Splink over `people`, for pairs that are given.
-
-    Args:
-        con: The linkage's own database.
-        model: The model.
-        records: The number of records.
-        people: The table to score.
-        frequencies: How often values occur; without, Splink counts them in `people`.
-    """
-
-    def __init__(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        model: LinkageModel,
-        records: int,
-        people: str = "people",
-        frequencies: Frequencies | None = None,
-    ) -> None:
-        from splink import DuckDBAPI, Linker
-
-        # Splink reports its progress as warnings, and says so of levels it did not train itself.
-        logging.getLogger("splink").setLevel(logging.ERROR)
-        self._con = con
-        self.model = model
-        prior = model.prior(records)
-        self._prior_weight = math.log2(prior / (1 - prior))
-        self._api = DuckDBAPI(con)
-        compared = f"compared_{people}"
-        con.execute(
-            f"create or replace view {compared} as "
-            f"select id, {', '.join(COMPARED_COLUMNS)} from {people}"
-        )
-        registered = self._api.register(compared, dataset_display_name="records")
-        # Settings that the model writes need no validation, which is half the cost of a small run.
-        self.linker = Linker(
-            registered, model.splink_settings(records), validate_settings=False, log_level="ERROR"
-        )
-        self._registered = 0
-        if frequencies is not None:
-            for column, table in make_frequency_tables(con, frequencies, people):
-                lookup = self._api.register(table, dataset_display_name=table)
-                self.linker.table_management.register_term_frequency_lookup(lookup, column)
-
-    def score(self, pairs: str, target: str, *, in_detail: bool = False) -> None:
-        """Weigh pairs against strangers and housemates.
-
-        Args:
-            pairs: A table of `id_l`, `id_r`, `rule`.
-            target: The table to make, with the pairs, their level per comparison (`level_<name>`)
-                and in bits `against_strangers` without the prior, `against_housemates`, and of
-                each what is due to values that are rare or common (`rarity`, `rarity_housemates`).
-            in_detail: Whether the table also holds what each comparison adds to the two
-                (`strangers_<name>`, `housemates_<name>`) and how much of the first is due to a
-                value being rare or common (`rarity_<name>`).
-        """
-        nothing = self._nothing_sql(in_detail=in_detail)
-        self._con.execute(f"create or replace table {target} as {nothing}")
-        parts = min(-(-_count(self._con, pairs) // PAIRS_AT_ONCE), MOST_PARTS)
-        for part in range(parts):
-            self._score_part(f"{pairs} where id_l % {parts} = {part}", target, in_detail=in_detail)
-
-    def _score_part(self, pairs: str, target: str, *, in_detail: bool) -> None:
-        name = f"given_pairs_{self._registered}"
-        self._registered += 1
-        self._con.execute(
-            f"create view {name} as select cast(rule as varchar) as match_key, "
-            f"id_l as join_key_l, id_r as join_key_r from {pairs}"
-        )
-        given = self._api.register(name, dataset_display_name=f"pairs_{self._registered}")
-        self.linker.table_management.register_blocked_pairs_for_predict(given)
-        predicted = self.linker.inference.predict(warning_mode="never")
-        weighed = self._weigh_sql(predicted.physical_name, in_detail=in_detail)
-        self._con.execute(f"insert into {target} by name {weighed}")
-        predicted.drop_table_from_database_and_remove_from_cache()
-        self._con.execute(f"drop view {name}")
-
-    @staticmethod
-    def _nothing_sql(*, in_detail: bool) -> str:
-        columns = [f"0::tinyint as level_{comparison.name}" for comparison in COMPARISONS]
-        if in_detail:
-            columns += [
-                f"0.0::double as {part}_{comparison.name}"
-                for comparison in COMPARISONS
-                for part in ("strangers", "rarity", "housemates")
-            ]
-        return (
-            "select 0::bigint as id_l, 0::bigint as id_r, 0::utinyint as rule, "
-            "0.0::double as against_strangers, 0.0::double as against_housemates, "
-            "0.0::double as rarity, 0.0::double as rarity_housemates, "
-            f"{', '.join(columns)} limit 0"
-        )
-
-    def _weigh_sql(self, predicted: str, *, in_detail: bool) -> str:
-        model = self.model
-        levels, housemates, details, rarities = [], [], [], []
-        of_housemates = "0.0"
-        for comparison in COMPARISONS:
-            weight = f"mw_{comparison.name}"
-            by_level, by_housemates = [], []
-            for number, level in enumerate(comparison.levels):
-                odds = model.parameters[comparison.name][level.name]
-                # Splink gives levels only together with the compared values; the weight tells the
-                # level.
-                seen = level_weight(odds)
-                by_level.append(f"when abs({weight} - {seen!r}) < {_TOLERANCE} then {number}")
-                when = f"when level_{comparison.name} = {number} then"
-                against = repr(math.log2(odds.m / odds.h))
-                if comparison.name == "first_name" and level.name == SAME:
-                    frequency = f"{odds.m!r} / pow(2, {weight} + mw_tf_adj_first_name)"
-                    plain = against
-                    against = f"log2({odds.m!r} / least(1, {frequency} + {model.namesakes!r}))"
-                    of_housemates = f"case {when} {against} - ({plain}) else 0.0 end"
-                by_housemates.append(f"{when} {against}")
-            levels.append(
-                f"cast(case {' '.join(by_level)} else -1 end as tinyint) as level_{comparison.name}"
-            )
-            housemates.append(f"case {' '.join(by_housemates)} else 0.0 end")
-            has_rarity = any(level.term_frequency for level in comparison.levels)
-            rarity = f"mw_tf_adj_{comparison.name}" if has_rarity else "0.0"
-            rarities.append(rarity)
-            if in_detail:
-                details += [
-                    f"{weight} + {rarity} as strangers_{comparison.name}",
-                    f"{rarity} as rarity_{comparison.name}",
-                    f"{housemates[-1]} as housemates_{comparison.name}",
-                ]
-        names = [f"level_{comparison.name}" for comparison in COMPARISONS]
-        return f"""
-            with told as (select *, {", ".join(levels)} from {predicted})
-            select
-                least(id_l, id_r) as id_l,
-                greatest(id_l, id_r) as id_r,
-                cast(match_key as utinyint) as rule,
-                match_weight - ({self._prior_weight!r}) as against_strangers,
-                {-math.log2(model.housemates_per_match)!r} + {" + ".join(housemates)}
-                    as against_housemates,
-                {" + ".join(rarities)} as rarity,
-                {of_housemates} as rarity_housemates,
-                {", ".join([*names, *details])}
-            from told
-        """
 
 
 def link_people(
@@ -295,9 +141,8 @@ def link_people(
     threshold = math.log2(join_probability / (1 - join_probability))
     combine_odds(con, "weighed_pairs", "scored_pairs", prior)
 
-    clusters, components = close_and_cluster(
-        con, scorer, records, threshold, prior, constraints, parted
-    )
+    terms = Terms(records, threshold, prior, constraints, parted)
+    clusters, components = close_and_cluster(con, scorer, terms)
     return Linkage(
         clusters,
         components,
@@ -311,24 +156,14 @@ def link_people(
 
 
 def close_and_cluster(
-    con: duckdb.DuckDBPyConnection,
-    scorer: Scorer,
-    records: int,
-    threshold: float,
-    prior: float,
-    constraints: Constraints | None,
-    parted: Ints,
+    con: duckdb.DuckDBPyConnection, scorer: Scorer, terms: Terms
 ) -> tuple[Clusters, Ints]:
     """Cluster by `scored_pairs` and `deterministic_pairs`, once what closes components is weighed.
 
     Args:
         con: The linkage's own database; the closing pairs are added to `scored_pairs`.
         scorer: For the closing pairs.
-        records: The number of records.
-        threshold: Bits from which a pair joins records.
-        prior: The probability that two records drawn at random are of the same person.
-        constraints: What people decided.
-        parted: As `part_keys` gave it.
+        terms: On what terms.
 
     Returns:
         The clusters, and per record its connected component, what was decided to be together
@@ -336,26 +171,25 @@ def close_and_cluster(
     """
     left, right, weight = _read_pairs(con)
     sure_left, sure_right = _read_deterministic(con)
-    joins = weight >= threshold
+    joins = weight >= terms.threshold
     component = connected_components(
-        records,
+        terms.records,
         np.concatenate([left[joins], sure_left]),
         np.concatenate([right[joins], sure_right]),
     )
-    _weigh_closing_pairs(con, scorer, prior, component, CLOSED_COMPONENT)
-    clusters = _cluster(con, scorer, records, threshold, prior, constraints, parted)
-    is_large = np.bincount(component, minlength=records)[component] > CLOSED_COMPONENT
+    _weigh_closing_pairs(con, scorer, terms.prior, component, CLOSED_COMPONENT)
+    clusters = _cluster(con, scorer.model, terms)
+    everyone = np.arange(terms.records, dtype=np.int64)
+    is_large = np.bincount(component, minlength=terms.records)[component] > CLOSED_COMPONENT
     if is_large.any():
-        alone = np.arange(records, dtype=np.int64)
-        groups = np.where(is_large, clusters.labels, alone)
-        if _weigh_closing_pairs(con, scorer, prior, groups, CLOSED_CLUSTER):
-            clusters = _cluster(con, scorer, records, threshold, prior, constraints, parted)
-    if constraints is not None:
-        everyone = np.arange(records, dtype=np.int64)
+        groups = np.where(is_large, clusters.labels, everyone)
+        if _weigh_closing_pairs(con, scorer, terms.prior, groups, CLOSED_CLUSTER):
+            clusters = _cluster(con, scorer.model, terms)
+    if terms.constraints is not None:
         component = connected_components(
-            records,
+            terms.records,
             np.concatenate([everyone, everyone]),
-            np.concatenate([component, constraints.representative]),
+            np.concatenate([component, terms.constraints.representative]),
         )
     return clusters, component
 
@@ -367,9 +201,6 @@ def _adapt(con: duckdb.DuckDBPyConnection, model: LinkageModel, records: int) ->
     person has differ more between two data sets than any default can bridge: on historical_50k the
     default as it ships reaches a B-cubed of .80, fitted .93.
     """
-    # Fitting scores pairs with this module.
-    from klantbeeld.identity.fitting import fit_model
-
     fitted, unlearned = model, []
     if records >= FEWEST_TO_ADAPT:
         fit = fit_model(con, model, records)
@@ -487,49 +318,6 @@ def estimate_matches_per_record(
     return matches
 
 
-def combine_odds(con: duckdb.DuckDBPyConnection, source: str, target: str, prior: float) -> None:
-    """Odds against all alternatives: the reciprocals of odds add up.
-
-    Args:
-        con: The linkage's own database.
-        source: A table that `Scorer.score` made.
-        target: The table to make: its pairs and levels with `match_weight`, `rarity` and
-            `rarity_housemates`, in bits.
-        prior: The probability that two records drawn at random are of the same person.
-    """
-    bits = math.log2(prior / (1 - prior))
-    levels = ", ".join(f"level_{comparison.name}" for comparison in COMPARISONS)
-    con.execute(f"""
-        create or replace table {target} as
-        select
-            id_l, id_r, rule, {levels}, rarity, rarity_housemates,
-            -log2(
-                pow(2, -greatest(-60, least(60, against_strangers + {bits!r})))
-                + pow(2, -greatest(-60, least(60, against_housemates)))
-            ) as match_weight
-        from {source}
-    """)
-
-
-def scale(model: LinkageModel, prior: float) -> Scale:
-    """What levels are worth when two clusters are weighed.
-
-    Args:
-        model: The model.
-        prior: The probability that two records drawn at random are of the same person.
-    """
-    odds = [
-        [model.parameters[comparison.name][level.name] for level in comparison.levels]
-        for comparison in COMPARISONS
-    ]
-    return Scale(
-        tuple(np.array([math.log2(one.m / one.u) for one in levels]) for levels in odds),
-        tuple(np.array([math.log2(one.m / one.h) for one in levels]) for levels in odds),
-        math.log2(prior / (1 - prior)),
-        -math.log2(model.housemates_per_match),
-    )
-
-
 def _weigh_closing_pairs(
     con: duckdb.DuckDBPyConnection, scorer: Scorer, prior: float, groups: Ints, most: int
 ) -> int:
@@ -555,39 +343,31 @@ def _weigh_closing_pairs(
     return count
 
 
-def _cluster(
-    con: duckdb.DuckDBPyConnection,
-    scorer: Scorer,
-    records: int,
-    threshold: float,
-    prior: float,
-    constraints: Constraints | None,
-    parted: Ints,
-) -> Clusters:
-    """Cluster by `scored_pairs` and `deterministic_pairs`; arguments as of `close_and_cluster`."""
+def _cluster(con: duckdb.DuckDBPyConnection, model: LinkageModel, terms: Terms) -> Clusters:
+    """Cluster by `scored_pairs` and `deterministic_pairs`."""
     left, right, weight = _read_pairs(con)
     sure_left, sure_right = _read_deterministic(con)
     # A deterministic pair outweighs what was computed for it.
-    key, sure_key = left * records + right, sure_left * records + sure_right
+    key, sure_key = left * terms.records + right, sure_left * terms.records + sure_right
     computed = ~np.isin(key, sure_key)
     sure = np.full(len(sure_left), DETERMINISTIC_WEIGHT)
-    if len(parted) and len(key):
+    if len(terms.parted) and len(key):
         # Where a key names two people by decision, evidence says whose it is.
-        by_evidence = np.isin(sure_key, parted)
+        by_evidence = np.isin(sure_key, terms.parted)
         order = np.argsort(key)
         at = order[np.minimum(np.searchsorted(key[order], sure_key), len(key) - 1)]
         weighed = by_evidence & (key[at] == sure_key)
         sure[weighed] += MOST_SAID + np.clip(weight[at][weighed], -MOST_SAID, MOST_SAID)
     return cluster_records(
-        records,
+        terms.records,
         np.concatenate([left[computed], sure_left]),
         np.concatenate([right[computed], sure_right]),
         np.concatenate([weight[computed], sure]),
-        _read_evidence(con, scale(scorer.model, prior))
+        _read_evidence(con, scale(model, terms.prior))
         .take(np.flatnonzero(computed))
         .padded(len(sure)),
-        threshold,
-        constraints=constraints,
+        terms.threshold,
+        constraints=terms.constraints,
     )
 
 

@@ -25,7 +25,7 @@ from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.clustering import Constraints, Flags, Ints
 from klantbeeld.identity.constraints import Binding, bind, decided_state, read_decided
 from klantbeeld.identity.frozen import Frozen
-from klantbeeld.identity.linking import KEPT_OF_PAIRS, MATCH_KEYS, Linkage, freeze, link_people
+from klantbeeld.identity.linking import MATCH_KEYS, Linkage, freeze, link_people
 from klantbeeld.identity.model import BLOCKING_RULES, LinkageModel
 from klantbeeld.identity.profile_ids import (
     IdCounts,
@@ -38,6 +38,7 @@ from klantbeeld.identity.profile_ids import (
 from klantbeeld.identity.promotion import find_profile_changes
 from klantbeeld.identity.registry import ModelVersion
 from klantbeeld.identity.review import Held, hold, make_queue
+from klantbeeld.identity.scoring import KEPT_OF_PAIRS
 from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 

@@ -24,9 +24,10 @@ from klantbeeld.identity.explain.answers import (
 )
 from klantbeeld.identity.explain.published import StoredPair
 from klantbeeld.identity.explain.words import called
-from klantbeeld.identity.linking import CLOSING_RULE, Scorer, combine_odds, scale
+from klantbeeld.identity.linking import CLOSING_RULE
 from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison
 from klantbeeld.identity.registry import ModelVersion
+from klantbeeld.identity.scoring import Scorer, combine_odds, scale
 from klantbeeld.identity.stage import DETERMINISTIC_KEY, STEWARD_KEY
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import Settings
