@@ -9,10 +9,10 @@ profile ids -> identity.profile_records, pairs, suppressed_values, profile_id_ch
 current_profile_ids, linkage_report. Companies and households have tables of the same kind.
 
 Files, in the order of work: preparation, suppression, blocking, model, scoring, linking,
-clustering, incremental, profile_ids (with id_spaces), stage; then companies and households (with
-entities); beside them decisions, aliases, constraints, membership and review (what stewards
-decide), fitting, training, promotion, registry and frozen (model versions) and evaluation, truth,
-charts (figures).
+clustering, incremental, profile_ids (with id_spaces), outcome, report, stage; then companies and
+households (with entities); beside them decisions, aliases, constraints, membership and review (what
+stewards decide), fitting, training, promotion, registry and frozen (model versions) and evaluation,
+truth, charts, overview (figures); explain and files are packages of their own.
 """
 
 from importlib import import_module
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         read_pending_profile_ids,
     )
     from klantbeeld.identity.registry import list_old, promote, remove_values
-    from klantbeeld.identity.stage import How, LinkReport, link
+    from klantbeeld.identity.report import LinkReport
+    from klantbeeld.identity.stage import How, link
     from klantbeeld.identity.training import TrainingReport, train
     from klantbeeld.identity.truth import evaluate
 
@@ -62,7 +63,7 @@ _WHERE = {
     "HouseholdReport": "households.HouseholdReport",
     "How": "stage.How",
     "ID_SPACES": "id_spaces.ID_SPACES",
-    "LinkReport": "stage.LinkReport",
+    "LinkReport": "report.LinkReport",
     "PendingProfileIds": "profile_ids.PendingProfileIds",
     "Quality": "evaluation.Quality",
     "TrainingReport": "training.TrainingReport",

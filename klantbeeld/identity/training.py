@@ -24,10 +24,10 @@ from klantbeeld.identity.fitting import Fit, fit_model
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import Linkage, freeze, link_people
 from klantbeeld.identity.model import LinkageModel
+from klantbeeld.identity.outcome import make_pairs, make_profile_records
 from klantbeeld.identity.profile_ids import IdHistory, assign_profile_ids, read_history
 from klantbeeld.identity.promotion import count_changes, find_profile_changes
 from klantbeeld.identity.review import Held, hold
-from klantbeeld.identity.stage import make_pairs, make_profile_records
 from klantbeeld.identity.suppression import find_values, suppress_values
 from klantbeeld.settings import Settings
 

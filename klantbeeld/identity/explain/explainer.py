@@ -28,7 +28,7 @@ from klantbeeld.identity.explain.merging import Merge, merge_again
 from klantbeeld.identity.explain.published import PublishedIdentity, Surroundings
 from klantbeeld.identity.explain.weighing import Weigher
 from klantbeeld.identity.explain.words import pair_reasons
-from klantbeeld.identity.stage import STEWARD_KEY
+from klantbeeld.identity.outcome import STEWARD_KEY
 from klantbeeld.settings import Settings
 from klantbeeld.warehouse import NothingPublished, Version, Warehouse
 

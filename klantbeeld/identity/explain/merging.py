@@ -22,7 +22,7 @@ from klantbeeld.identity.clustering import (
 )
 from klantbeeld.identity.explain.answers import MergeStep, WeighedPair
 from klantbeeld.identity.explain.words import edge_weight
-from klantbeeld.identity.stage import STEWARD_KEY
+from klantbeeld.identity.outcome import STEWARD_KEY
 
 _OTHER_PROFILES: Final = (
     "Linked again with today's settings, these records fall into other profiles than the"

@@ -26,9 +26,9 @@ from klantbeeld.identity.explain.published import StoredPair
 from klantbeeld.identity.explain.words import called
 from klantbeeld.identity.linking import CLOSING_RULE
 from klantbeeld.identity.model import BLOCKING_RULES, COMPARISONS, Comparison
+from klantbeeld.identity.outcome import DETERMINISTIC_KEY, STEWARD_KEY
 from klantbeeld.identity.registry import ModelVersion
 from klantbeeld.identity.scoring import Scorer, combine_odds, scale
-from klantbeeld.identity.stage import DETERMINISTIC_KEY, STEWARD_KEY
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import Settings
 

@@ -16,7 +16,7 @@ from klantbeeld.identity.explain.answers import (
     WeighedPair,
 )
 from klantbeeld.identity.linking import CLOSING_RULE, MATCH_KEYS
-from klantbeeld.identity.stage import DETERMINISTIC_KEY, STEWARD_KEY
+from klantbeeld.identity.outcome import DETERMINISTIC_KEY, STEWARD_KEY
 
 STATES: Final = {
     "applied": "applied",

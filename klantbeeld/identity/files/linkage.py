@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from klantbeeld.errors import ExitCode, KlantbeeldError
 from klantbeeld.files import atomic_file, write_atomic
-from klantbeeld.identity import charts, preparation, stage, training
+from klantbeeld.identity import charts, outcome, preparation, training
 from klantbeeld.identity.evaluation import Quality, evaluate_clusters
 from klantbeeld.identity.files.columns import Columns, recognise
 from klantbeeld.identity.files.copies import set_copies_aside
@@ -29,6 +29,7 @@ from klantbeeld.identity.files.standardising import (
 from klantbeeld.identity.frozen import PARAMETERS
 from klantbeeld.identity.linking import link_people
 from klantbeeld.identity.model import LinkageModel, default_model, load_model
+from klantbeeld.identity.report import linkage_warnings
 from klantbeeld.identity.suppression import suppress_values
 from klantbeeld.settings import IdentitySettings
 
@@ -206,15 +207,15 @@ def _link(
     linkage = link_people(con, model, count, request.join_probability)
     labels = linkage.clusters.labels
     _make_assigned_records(con, labels)
-    stage.make_pairs(con, labels, request.join_probability)
-    stage.make_profile_records(con, labels, model.version)
+    outcome.make_pairs(con, labels, request.join_probability)
+    outcome.make_profile_records(con, labels, model.version)
     _make_results(con)
     profiles, largest = _row(
         con,
         "with sizes as (select count(*) as n from results group by profile_id) "
         "select count(*), coalesce(max(n), 0) from sizes",
     )
-    warnings = _relevant(con, stage.linkage_warnings(con, model, linkage, count, largest))
+    warnings = _relevant(con, linkage_warnings(con, model, linkage, count, largest))
     if not any(_CALLED & set(taken.fields) for taken in columns):
         warnings.append(
             "no column is known to hold a name: if one does, say which with"

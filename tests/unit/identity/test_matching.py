@@ -13,7 +13,8 @@ import pytest
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import blocking, model, preparation
 from klantbeeld.identity.linking import link_people
-from klantbeeld.identity.stage import linkage_warnings, make_pairs
+from klantbeeld.identity.outcome import make_pairs
+from klantbeeld.identity.report import linkage_warnings
 from klantbeeld.identity.suppression import suppress_values
 
 SCHEMA = pa.schema(
