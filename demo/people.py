@@ -105,6 +105,19 @@ def _call_name_pools() -> tuple[pa.Array, pa.Array]:
     return pools[0], pools[1]
 
 
+def _age_of_child(
+    rng: np.random.Generator,
+    parent: Floats,
+    years_between: tuple[float, float],
+    ages: tuple[float, float],
+) -> Floats:
+    """Ages evenly between those that both bounds allow: cut off, many would share a birth date."""
+    youngest = np.maximum(parent - years_between[1], ages[0])
+    oldest = np.minimum(parent - years_between[0], ages[1])
+    drawn: Floats = rng.uniform(youngest, np.maximum(youngest, oldest))
+    return drawn
+
+
 def _first_name_index(rng: np.random.Generator, age: Floats, count: int) -> Ints:
     """Names go with a generation: the lists run from old-fashioned to young."""
     centre = 1.0 - age / 90.0
@@ -250,8 +263,8 @@ def draw_people(
     ]
     head_age = age[head]
     age = np.where(is_partner, np.clip(head_age + rng.normal(0, 3.5, count), 18.5, 95), age)
-    age = np.where(is_child, np.clip(head_age - rng.uniform(24, 36, count), 3.0, 17.4), age)
-    age = np.where(is_grown_child, np.maximum(head_age - rng.uniform(22, 37, count), 18.2), age)
+    age = np.where(is_child, _age_of_child(rng, head_age, (24, 36), (3.0, 17.4)), age)
+    age = np.where(is_grown_child, _age_of_child(rng, head_age, (22, 37), (18.2, 62.0)), age)
     age = np.where(is_twin, head_age, age)
     birth = day_number(today) - (age * 365.2425).astype(np.int64)
     birth = np.where(is_twin, birth[head], birth)
