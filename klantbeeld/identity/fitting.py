@@ -107,6 +107,19 @@ PERSON_SESSIONS: Final = (
         ("first_name", "surname", "email", "phone", *_TRAITS),
     ),
 )
+# The same for records without a place: names that are swapped or quite different are only here.
+REACHED_SESSIONS: Final = (
+    Session(
+        "same birth date and e-mail address",
+        _given(birth_date="same", email="same"),
+        ("first_name", "surname", "phone", "address", *_TRAITS),
+    ),
+    Session(
+        "same birth date and telephone number",
+        _given(birth_date="same", phone="same_mobile same"),
+        ("first_name", "surname", "email", "address", *_TRAITS),
+    ),
+)
 # A family shares addresses and numbers too: these teach a personal trait only where nothing else
 # can.
 REACH_SESSIONS: Final = (
@@ -131,7 +144,7 @@ CONTACT_SESSIONS: Final = (
     Session("same landline number", _given(phone="same"), ("address",)),
     Session("same e-mail address", _given(email="same"), ("address",)),
 )
-HOUSEHOLD_PAIRS: Final = 500
+HOUSEHOLD_PAIRS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -416,7 +429,7 @@ def _learn_m(
 ) -> dict[str, Floats]:
     """Learn what one person's records show; returns the matching pairs each level was seen in."""
     seen = {name: np.zeros(len(values)) for name, values in tables.m.items()}
-    for session in (*PERSON_SESSIONS, *REACH_SESSIONS):
+    for session in (*PERSON_SESSIONS, *REACHED_SESSIONS, *REACH_SESSIONS):
         chosen = patterns.where(session.given)
         sessions[session.name] = chosen.pairs
         if chosen.pairs < FEW_PAIRS:
@@ -424,7 +437,7 @@ def _learn_m(
         taught = [
             name
             for name in session.teaches
-            if session in PERSON_SESSIONS or seen[name].sum() < ENOUGH_PAIRS
+            if session not in REACH_SESSIONS or seen[name].sum() < ENOUGH_PAIRS
         ]
         expected = _expect_matches(chosen, tables, session, taught, start)
         trust = 1.0 if session in PERSON_SESSIONS else TRUST_IN_REACH

@@ -229,9 +229,13 @@ EMAIL = Comparison(
     "email_l is null or email_r is null",
     (
         Level(SAME, "email_l = email_r", "same e-mail address"),
+        # Two people called Jan de Vries both have jan.devries@: made of the name alone it says what
+        # the name says.
         Level(
             "same_name",
-            "length(email_name_l) >= 5 and email_name_l = email_name_r",
+            "length(email_name_l) >= 5 and email_name_l = email_name_r "
+            "and (regexp_matches(email_name_l, '[0-9]') "
+            "or not coalesce(contains(email_name_l, surname_l), false))",
             "same name at another mail domain",
         ),
         Level(

@@ -389,3 +389,21 @@ def test_records_of_one_kind_of_evidence_are_linked_by_it(tmp_path: Path) -> Non
     assert all(
         a["profile_id"] == b["profile_id"] for a, b in zip(rows[::2], rows[1::2], strict=True)
     )
+
+
+def test_two_mailboxes_made_of_one_name_say_no_more_than_the_name(tmp_path: Path) -> None:
+    path = _file(
+        tmp_path,
+        "voornaam,achternaam,email\n"
+        "Jan,de Vries,jan.devries@post.example\n"
+        "Jan,de Vries,jan.devries@web.example\n"
+        "Els,Bos,zonnetje@post.example\n"
+        "Els,Bos,zonnetje@web.example\n",
+    )
+    _, rows = _link(tmp_path, path, pairs=tmp_path / "pairs.parquet")
+    weights = {
+        (pair["record_id_l"], pair["record_id_r"]): pair["match_weight"]
+        for pair in parquet.read_table(tmp_path / "pairs.parquet").to_pylist()
+    }
+    jan, els = (weights[rows[n]["record_id"], rows[n + 1]["record_id"]] for n in (0, 2))
+    assert els > jan + 2

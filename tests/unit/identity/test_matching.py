@@ -1,6 +1,7 @@
 """What is compared: suppression, blocking under a budget, levels, and what they are worth."""
 
 import itertools
+import random
 import tempfile
 from datetime import date
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.identity import blocking, model, preparation
+from klantbeeld.identity.fitting import fit_model
 from klantbeeld.identity.linking import link_people
 from klantbeeld.identity.outcome import make_pairs
 from klantbeeld.identity.report import linkage_warnings
@@ -175,6 +177,26 @@ def test_a_name_in_the_wrong_place_is_seen_through() -> None:
         rare | alone | titles,
         rare | alone | titles | {"full_name_std": "sir piet baronet", "city_std": "elders"},
     )
+
+
+def test_swapped_names_are_learned_without_addresses() -> None:
+    """Half of the pairs have first name and surname the other way round."""
+    rng = random.Random(6)
+    names = ["".join(rng.choices("aeioubdklmnrst", k=4)) for _ in range(60)]
+    rows: list[dict[str, Any]] = []
+    for number in range(300):
+        first, last = rng.sample(names, 2)
+        born = date(rng.randint(1940, 2005), rng.randint(1, 12), rng.randint(1, 28))
+        mail = f"{rng.getrandbits(40):x}@post.example"
+        for one, other in ((first, last), (first, last) if number % 2 else (last, first)):
+            rows.append({
+                "first_name_std": one, "last_name_std": other, "birth_date": born,
+                "email_std": mail if rng.random() < 0.8 else None,
+            })  # fmt: skip
+    con, count = _people(rows)
+    blocking.make_candidate_pairs(con, count)
+    fitted = fit_model(con, model.default_model(), count).model.parameters
+    assert 0.2 < fitted["surname"]["reversed"].m < 0.6
 
 
 def test_a_coarse_postal_code_is_no_street() -> None:
