@@ -1,10 +1,10 @@
 """Delimited files: lines of fields under a header, UTF-8 or Latin-1.
 
 Here: what every source of such files shares. Not here: which files belong to which table (the
-source), what stands between fields (the
-contract), what makes a line good (`validation`).
+source), what stands between fields (the contract), what makes a line good (`validation`).
 """
 
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -53,7 +53,9 @@ def _read(file: LandedFile, table: Table, max_bytes: int) -> tuple[tuple[str, ..
     data = file.path.read_bytes()
     if not data.strip():
         raise WrongHeader("empty file: not even a header")
-    first = data[:_HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0]
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise WrongHeader("undecodable file: UTF-16; save it as UTF-8")
+    first = data[:_HEADER_BYTES].removeprefix(BOM_UTF8).split(b"\n", 1)[0]
     header = _header(first, table)
     lines = read_lines(data)
     return header, Lines(lines.text[1:], lines.numbers[1:], lines.raw[1:])

@@ -64,6 +64,11 @@ def marking_load(control: ControlPlane, source: str, run_id: str) -> Iterator[Lo
     _put(control, note, None if is_settled else _FAILED + run_id)
 
 
+def last_change(control: ControlPlane, source: str) -> str | None:
+    """The run in which rows of a source last changed in the build; None before the first."""
+    return control.value(_LOADED_PREFIX + source)
+
+
 def current_fingerprint(settings: Settings, control: ControlPlane) -> dict[str, str]:
     """What a build of this moment depends on."""
     decided = (

@@ -129,5 +129,9 @@ def _describe(counts: Mapping[str, int | float | str]) -> str:
         elif isinstance(value, float):
             parts.append(f"{label} {value:.3f}")
         elif value:
-            parts.append(f"{value:,} {label}")
+            parts.append(f"{value:,} {_singular(label) if value == 1 else label}")
     return ", ".join(parts)
+
+
+def _singular(label: str) -> str:
+    return label.removesuffix("ies") + "y" if label.endswith("ies") else label.removesuffix("s")

@@ -10,21 +10,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 import requests
 import sqlalchemy as sa
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from demo import world
-from klantbeeld.control import open_control
+from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.identity import ID_SPACES
 from klantbeeld.identity.id_spaces import IdSpace
 from klantbeeld.settings import Settings, load_settings
 from klantbeeld.warehouse import Warehouse
+from orchestration.instance import open_instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -82,25 +86,35 @@ class Place:
 
     def published(self) -> Rows:
         """The rows that the current version wants the CRM to hold."""
+        with self.reading() as (connection, _):
+            return _rows(connection, "activation.sync_crm__customer_profiles", "contact_id")
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, ControlPlane]]:
+        """The current version, and the control plane beside it."""
         control = open_control(self.settings)
         try:
             with Warehouse(self.settings, control).read() as connection:
-                return _rows(connection, "activation.sync_crm__customer_profiles", "contact_id")
+                yield connection, control
         finally:
             control.close()
 
+    def rows_version(self) -> str:
+        """The version of the CRM's contacts by which the UI tells what is out of date."""
+        with open_instance(self.settings) as instance:
+            event = instance.get_latest_materialization_event(dg.AssetKey(["raw_crm", "contacts"]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return event.asset_materialization.tags[DATA_VERSION_TAG]
+
     def ids(self, space: IdSpace) -> tuple[set[str], set[str]]:
         """The ids of one kind that the current version has, and those that are official."""
-        control = open_control(self.settings)
-        try:
-            with Warehouse(self.settings, control).read() as connection:
-                query = f"select {space.id_column} from identity.{space.members_table}"
-                published = {str(name) for (name,) in connection.execute(query).fetchall()}
-            with control.read() as connection:
+        with self.reading() as (connection, control):
+            query = f"select {space.id_column} from identity.{space.members_table}"
+            published = {str(name) for (name,) in connection.execute(query).fetchall()}
+            with control.read() as ledger:
                 members = sa.select(space.ledger.members.c.profile_id)
-                return published, set(connection.scalars(members))
-        finally:
-            control.close()
+                return published, set(ledger.scalars(members))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> Rows:
@@ -116,6 +130,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         patch.setenv("KLANTBEELD_HOME", str(home))
         patch.setenv("KLANTBEELD_DEMO__DIR", str(folder / "world"))
         patch.setenv("KLANTBEELD_DEMO__PERSONS", "300")
+        patch.setenv("DAGSTER_HOME", str(home / "dagster"))
         settings = load_settings()
         try:
             world.start(settings)
@@ -139,12 +154,15 @@ def test_the_whole_path(place: Place) -> None:
     assert place.crm("contacts", "contactid") == contacts_before
     exported = sorted(place.home.parent.rglob("*.manifest.json"))
     assert len(exported) == 5
+    rows_of_first = place.rows_version()
 
     # The second run: nothing new, nothing built, nothing written.
     second = place.run()
     assert second["exit_code"] == 0, second["words"]
     assert second["version_id"] == first["version_id"]
     assert place.profiles_in_crm() == held
+    # Another version of the rows would make the UI call all that is built from them out of date.
+    assert place.rows_version() == rows_of_first
 
     # A day passes, and the run of that day is killed in the middle, after the link stage.
     world.advance(place.settings, 1)
@@ -153,6 +171,7 @@ def test_the_whole_path(place: Place) -> None:
     held = {key: row for key, row in held.items() if key in contacts_of_the_day}
     killed = place.run(failpoint="link.after")
     assert killed["exit_code"] == -signal.SIGKILL
+    assert place.rows_version() != rows_of_first
     assert place.published() == wanted
     assert place.profiles_in_crm() == held
 

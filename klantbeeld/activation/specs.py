@@ -261,9 +261,11 @@ def find_sync(manifest: Manifest, name: str) -> SyncSpec:
         short = spec.name.removeprefix("audience_" if spec.is_audience else "sync_")
         if name in (spec.name, short):
             return spec
+    audiences = [f"audience_{spec.name}" for spec in list_audiences(manifest)]
+    names = ", ".join([spec.name for spec in known] + audiences)
     raise KlantbeeldError(
-        f"there is no sync {name!r} in the published version",
-        f"Known: {', '.join(spec.name for spec in known) or 'none'}.",
+        f"there is no sync or audience {name!r} in the published version",
+        f"Known: {names or 'none'}. One that is new is known when a run has published it.",
     )
 
 

@@ -5,11 +5,12 @@ from types import ModuleType
 
 import click
 
+from klantbeeld.cli.groups import Group
 from klantbeeld.errors import KlantbeeldError
 from klantbeeld.settings import Settings, load_settings
 
 
-@click.group()
+@click.group(cls=Group)
 def demo() -> None:
     """A small Dutch company with five systems that know its customers."""
 

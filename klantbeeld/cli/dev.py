@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from klantbeeld.cli.groups import Group
 from klantbeeld.cli.home import open_home
 from klantbeeld.settings import load_settings
 from klantbeeld.transform.dev import AudienceChange, FieldChange
 
 
-@click.group()
+@click.group(cls=Group)
 def dev() -> None:
     """Work on the dbt project without touching or blocking a run."""
 

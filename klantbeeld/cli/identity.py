@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from klantbeeld.cli.explain import how, why
+from klantbeeld.cli.groups import Group
 from klantbeeld.cli.home import open_home
 from klantbeeld.cli.steward import COMMANDS
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from klantbeeld.identity.registry import ListedVersion
 
 
-@click.group()
+@click.group(cls=Group)
 def identity() -> None:
     """Who is one person: explanations, decisions, and the linkage models of this home."""
 

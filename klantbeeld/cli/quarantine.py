@@ -7,6 +7,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+from klantbeeld.cli.groups import Group
 from klantbeeld.cli.home import open_home
 from klantbeeld.control.tables import quarantine as table
 from klantbeeld.errors import ExitCode
@@ -15,7 +16,7 @@ from klantbeeld.errors import ExitCode
 _TOLD_EACH = 5
 
 
-@click.group()
+@click.group(cls=Group)
 def quarantine() -> None:
     """Rows that could not be loaded: where they were, why, and trying again."""
 
@@ -110,7 +111,9 @@ def replay(source: str | None) -> int:
     with Warehouse(settings, control).run_lock("quarantine replay"):
         reports = replay_quarantine(settings, control, source)
     for report in reports:
-        click.echo(f"{report.source}: {report.message}")
+        click.echo(f"{report.source}: {report.message.removeprefix(f'{report.source}: ')}")
+        if report.hint:
+            click.echo(f"  {report.hint}")
     with control.read() as connection:
         still_open = connection.scalar(
             sa.select(sa.func.count()).select_from(table).where(table.c.status == "open")

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from klantbeeld.cli.groups import Group
 from klantbeeld.cli.home import open_home
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.store import current_user
@@ -190,7 +191,7 @@ def undo(decisions: tuple[str, ...], by: str, why: str) -> None:
                 )
 
 
-@click.group()
+@click.group(cls=Group)
 def decisions() -> None:
     """Decisions of stewards: list them, keep them as a file, take them from one."""
 

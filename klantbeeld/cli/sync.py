@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from klantbeeld.cli.groups import Group
 from klantbeeld.cli.home import open_home
 from klantbeeld.errors import ExitCode
 
@@ -27,7 +28,7 @@ _STATES = (
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
-@click.group()
+@click.group(cls=Group)
 def sync() -> None:
     """What is sent to the CRM and the channels: plan it, send it, compare it, approve it."""
 
@@ -149,12 +150,15 @@ def rows(name: str, state: str | None, as_json: bool) -> None:
     """List the last operation of each row of NAME with its state and reason; ids only."""
     from klantbeeld.activation.logs import last_results
 
-    for row in last_results(name, _home(), state):
+    number = 0
+    for number, row in enumerate(last_results(name, _home(), state), 1):  # noqa: B007
         if as_json:
             click.echo(json.dumps(row, default=str))
         else:
             reason = f"  {row['reason']}" if row["reason"] else ""
             click.echo(f"{row['key']}  {row['operation']}  {row['state']}{reason}")
+    if not number:
+        click.echo(f"no row of {name}" + (f" is {state}" if state else " was sent yet"), err=True)
 
 
 @sync.command()
@@ -164,11 +168,14 @@ def conflicts(name: str, as_json: bool) -> None:
     """List the fields of NAME that both sides changed, and whose value stands; ids only."""
     from klantbeeld.activation.logs import conflicts as recorded
 
-    for row in recorded(name, _home()):
+    number = 0
+    for number, row in enumerate(recorded(name, _home()), 1):  # noqa: B007
         if as_json:
             click.echo(json.dumps(row, default=str))
         else:
             click.echo(f"{row['key']}  {row['column']}  {row['resolution']}  {row['times']} times")
+    if not number:
+        click.echo(f"no field of {name} was changed by both sides", err=True)
 
 
 @sync.command()

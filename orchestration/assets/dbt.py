@@ -26,6 +26,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from klantbeeld.failpoints import failpoint
 from klantbeeld.settings import Settings
 from klantbeeld.transform.runner import Event, Outcome
+from klantbeeld.warehouse import row_counts
 from orchestration.assets.publish import RUN_CONTEXT
 from orchestration.manifest import (
     Manifest,
@@ -152,27 +153,38 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
         failed: list[str] = []
         remaining = Counter(schemas.values())
         built = dict(remaining)
+        broken: Counter[str] = Counter()
         seconds: defaultdict[str, float] = defaultdict(float)
 
         def on_result(event: Event) -> None:
             ended.append(event)
             node = event["data"]["node_info"]
+            schema = schemas.get(node["unique_id"], _TESTS)
             if node["node_status"] in ("error", "fail"):
                 failed.append(str(node["node_name"]))
-            schema = schemas.get(node["unique_id"], _TESTS)
+                broken[schema] += 1
             # Stages overlap on dbt's threads: what a stage took is what its models took together.
             seconds[schema] += float(event["data"].get("execution_time") or 0)
             if schema == _TESTS:
                 return
             remaining[schema] -= 1
             if not remaining[schema]:
-                word = STAGE_WORDS.get(schema, schema)
-                progress().done(word, schema, {"models": built[schema]}, seconds[schema])
+                tell(schema)
+
+        def tell(schema: str) -> None:
+            figures = {"failed": broken[schema], "not built": remaining[schema]}
+            status = "failed" if any(figures.values()) else "done"
+            word = STAGE_WORDS.get(schema, schema)
+            progress().done(
+                word, schema, {"models": built[schema], **figures}, seconds[schema], status
+            )
 
         # DbtCliResource would start a process for this, and one more for its version: 7 s of CPU on
         # each of the two starts.
         arguments = _build_arguments(context, manifest, set(schemas))
         outcome = dbt(platform.settings).build(arguments, on_result)
+        for schema in +remaining:
+            tell(schema)
         events: list[DbtEvent] = [
             asset_event
             for event in ended
@@ -184,7 +196,9 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
         ]
         yield from _with_row_counts(events, platform)
         checks = sum(isinstance(event, dg.AssetCheckResult) for event in events)
-        _tell_tests(context, checks, failed, seconds[_TESTS])
+        _tell_tests(checks, broken[_TESTS], seconds[_TESTS])
+        for name, number in Counter(failed).items():
+            context.log.error(f"failed: {name}" + (f" ({number} times)" if number > 1 else ""))
         if not outcome.success:
             raise dg.Failure(description=_failure(failed, outcome), allow_retries=False)
         failpoint("dbt.after_staging" if "staging" in schemas.values() else "dbt.after_marts")
@@ -226,18 +240,14 @@ def _build_arguments(
 
 
 def _with_row_counts(events: list[DbtEvent], platform: Platform) -> Iterator[DbtEvent]:
-    """Add the number of rows of each table, read once from the catalog after dbt has let go.
+    """Add the number of rows of each table, counted once after dbt has let go.
 
     dagster-dbt's own `fetch_row_counts` leaves a connection open in this process, after which
     DuckDB refuses the next writer.
     """
     with platform.warehouse.build() as connection:
-        sizes = {
-            f"{schema}__{table}": rows
-            for schema, table, rows in connection.execute(
-                "select schema_name, table_name, estimated_size from duckdb_tables()"
-            ).fetchall()
-        }
+        counts = row_counts(connection)
+    sizes = {name.replace(".", "__", 1): rows for name, rows in counts.items()}
     for event in events:
         if isinstance(event, dg.Output) and event.output_name in sizes:
             yield dg.Output(
@@ -252,14 +262,9 @@ def _with_row_counts(events: list[DbtEvent], platform: Platform) -> Iterator[Dbt
             yield event
 
 
-def _tell_tests(
-    context: dg.AssetExecutionContext, checks: int, failed: list[str], seconds: float
-) -> None:
+def _tell_tests(checks: int, failed: int, seconds: float) -> None:
     status = "failed" if failed else "done"
-    counts: dict[str, int | float | str] = {"tests": checks, "failed": len(failed)}
-    progress().done("check", "dbt tests", counts, seconds, status)
-    for name, number in Counter(failed).items():
-        context.log.error(f"failed: {name}" + (f" ({number} times)" if number > 1 else ""))
+    progress().done("check", "dbt tests", {"tests": checks, "failed": failed}, seconds, status)
 
 
 def _failure(failed: list[str], outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import dagster as dg
 
 from klantbeeld.failpoints import failpoint
+from klantbeeld.warehouse import row_counts
 from orchestration.progress import progress
 from orchestration.resources import Platform
 from orchestration.results import Result
@@ -105,22 +106,19 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
         seconds = time.monotonic() - started
         companies = identity.link_companies(connection, settings, control, context.run_id)
         households = identity.form_households(connection, settings, control, context.run_id)
-        rows = dict(
-            connection.execute(
-                "select table_name, estimated_size from duckdb_tables() "
-                "where schema_name = 'identity'"
-            ).fetchall()
-        )
+        rows = row_counts(connection)
     failpoint("link.after")
+    unchanged = report.status == "unchanged"
     counts: dict[str, int | float | str] = {
         "records": report.records,
-        "linked anew": report.scored_records,
+        # An unchanged linkage is reported with the figures of the one that made it.
+        "linked anew": 0 if unchanged else report.scored_records,
         "profiles": report.profiles,
         "pairs": report.pairs,
-        "new_ids": report.created_ids,
-        "merged_ids": report.merged_ids,
+        "new_ids": 0 if unchanged else report.created_ids,
+        "merged_ids": 0 if unchanged else report.merged_ids,
     }
-    status = "unchanged" if report.status == "unchanged" else "done"
+    status = "unchanged" if unchanged else "done"
     progress().done("link", "records to profiles", counts, seconds, status)
     _tell("records to companies", companies, ("records", "companies"))
     _tell("profiles to households", households, ("members", "households"))
@@ -142,7 +140,10 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
     for table in (*_TABLES, *_COMPANY_TABLES, *_HOUSEHOLD_TABLES):
         yield dg.MaterializeResult(
             asset_key=["identity", table],
-            metadata={"dagster/row_count": rows.get(table, 0), **figures.get(table, {})},
+            metadata={
+                "dagster/row_count": rows.get(f"identity.{table}", 0),
+                **figures.get(table, {}),
+            },
         )
 
 

@@ -22,7 +22,7 @@ from ingestion.pipelines import SOURCES, system_of
 from ingestion.report import LoadReport, TableCounts
 from klantbeeld.errors import in_one_line
 from klantbeeld.failpoints import failpoint
-from orchestration.changes import marking_load
+from orchestration.changes import last_change, marking_load
 from orchestration.progress import progress
 from orchestration.resources import Platform
 from orchestration.results import Result
@@ -70,8 +70,11 @@ def _source_assets(source: str, tables: tuple[Table, ...]) -> dg.AssetsDefinitio
             mark.changed = _changed(report)
         failpoint(f"load.after_{source}")
         _tell(report)
+        # Without a version of the rows, each look at the source would make all that is built from
+        # it look out of date in the UI.
+        version = last_change(platform.control, source)
         for table in tables:
-            yield _result(table, report)
+            yield _result(table, report, version)
 
     return load
 
@@ -84,7 +87,26 @@ def _spec(table: Table) -> dg.AssetSpec:
         f"One row per {' + '.join(table.key)}.",
         kinds={"dlt", "duckdb", system_of(table.source)},
         owners=["team:customer-data"],
-        metadata={"dagster/table_name": f"{table.schema}.{table.name}"},
+        metadata={
+            "dagster/table_name": f"{table.schema}.{table.name}",
+            "dagster/column_schema": _columns(table),
+        },
+    )
+
+
+def _columns(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                column.sql_type,
+                constraints=dg.TableColumnConstraints(
+                    nullable=not (column.is_required or column.name in table.key),
+                    unique=table.key == (column.name,),
+                ),
+            )
+            for column in table.all_columns
+        ]
     )
 
 
@@ -112,7 +134,7 @@ def _changed(report: LoadReport) -> bool | None:
     return None if report.status == "failed" else False
 
 
-def _result(table: Table, report: LoadReport) -> Result:
+def _result(table: Table, report: LoadReport, version: str | None) -> Result:
     counts = report.tables.get(table.name, TableCounts())
     figures = {name.removeprefix("rows_"): value for name, value in vars(counts).items()}
     loaded = report.status != "failed"
@@ -120,6 +142,7 @@ def _result(table: Table, report: LoadReport) -> Result:
     balances = figures["read"] == sum(figures[part] for part in parts)
     return dg.MaterializeResult(
         asset_key=raw_asset_key(table),
+        data_version=None if version is None else dg.DataVersion(version),
         metadata={"status": report.status, **{f"rows {k}": v for k, v in figures.items()}},
         check_results=[
             dg.AssetCheckResult(
@@ -165,4 +188,4 @@ def _tell(report: LoadReport) -> None:
 
 
 def _sentence(report: LoadReport) -> str:
-    return in_one_line(report.message, report.hint)
+    return in_one_line(report.message.removeprefix(f"{report.source}: "), report.hint)

@@ -122,9 +122,11 @@ def test_a_file_that_is_no_till_file_is_quarantined_whole_and_the_others_load(
     headless.write_text(RECEIPT_HEADER.replace("bonnummer", "bon") + receipt(3))
     commas = folder / "S1" / "receipts_S1_20260304.csv"
     commas.write_text((RECEIPT_HEADER + receipt(4)).replace(",", ".").replace(";", ","))
+    wide = folder / "S1" / "receipts_S1_20260305.csv"
+    wide.write_text(RECEIPT_HEADER + receipt(5), "utf-16")
     report = home.load("pos")
     assert lines(home) == [("1", "1.50")]
-    assert report.new_quarantined == 4
+    assert report.new_quarantined == 5
     assert [row.reason for row in home.quarantine("open")] == [
         "wrong type: datum lies in the future",
         "wrong header: the first line names none of the columns expected",
@@ -133,11 +135,14 @@ def test_a_file_that_is_no_till_file_is_quarantined_whole_and_the_others_load(
             "wrong header: it looks comma-separated, the contract says semicolon-separated"
             " (`delimiter` in ingestion/sources/pos/contracts.py)"
         ),
+        "undecodable file: UTF-16; save it as UTF-8",
     ]
     assert home.load("pos").status == "unchanged"
     headless.write_text(RECEIPT_HEADER + receipt(3))
     home.load("pos")
-    assert [row.status for row in home.quarantine()] == ["open", "open", "superseded", "open"]
+    assert [row.status for row in home.quarantine()] == [
+        "open", "open", "superseded", "open", "open",
+    ]  # fmt: skip
 
 
 def test_the_quarantine_is_listed_in_order_and_what_is_alike_together(

@@ -97,7 +97,10 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "address_line": (
         "addressline", "fulladdress", "streetaddress", "addresslines", "adresregel",
-        "volledigadres", "anschrift", "adressecomplete", "direccioncompleta",
+        "volledigadres", "straatenhuisnummer", "straathuisnummer", "straatennummer",
+        "straatenhuisnr", "streetandnumber", "streetandhousenumber", "anschrift",
+        "strasseundhausnummer", "strassehausnummer", "strasseundnummer", "strasseundhausnr",
+        "adressecomplete", "direccioncompleta",
     ),
     "street": (
         "street", "streetname", "address", "straat", "straatnaam", "adres", "strasse",

@@ -42,6 +42,15 @@ def test_only_commands_that_make_a_home_make_one(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_list_of_commands_cuts_no_sentence_off(capsys: pytest.CaptureFixture[str]) -> None:
+    for group in (["sync"], ["identity"], ["identity", "decisions"]):
+        with pytest.raises(SystemExit):
+            main([*group, "--help"])
+        commands = capsys.readouterr().out.partition("Commands:")[2]
+        assert commands.count(".\n") >= 3
+        assert "...\n" not in commands
+
+
 def test_a_home_that_cannot_be_made_is_told_so_before_anything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,13 @@ import pytest
 from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.errors import ExitCode, KlantbeeldError
 from klantbeeld.settings import Settings, load_settings
-from klantbeeld.warehouse import NothingPublished, RunInProgress, Version, Warehouse
+from klantbeeld.warehouse import (
+    NothingPublished,
+    RunInProgress,
+    Version,
+    Warehouse,
+    row_counts,
+)
 
 AS_OF = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
 
@@ -54,6 +60,14 @@ def test_nothing_is_published_at_first(warehouse: Warehouse) -> None:
     assert warehouse.current() is None
     with pytest.raises(NothingPublished), warehouse.read():
         pass
+
+
+def test_rows_that_were_deleted_are_not_counted(warehouse: Warehouse) -> None:
+    with warehouse.build() as connection:
+        connection.execute("create schema marts")
+        connection.execute("create table marts.dim_profiles as select * from range(10)")
+        connection.execute("delete from marts.dim_profiles where range < 4")
+        assert row_counts(connection) == {"marts.dim_profiles": 6}
 
 
 def test_readers_see_the_published_version_while_the_build_goes_on(warehouse: Warehouse) -> None:

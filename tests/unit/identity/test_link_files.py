@@ -157,6 +157,8 @@ def test_what_is_no_table_is_refused_in_words(
         ("CustomerEmail,customer_phone1", "email phone"),
         ("name,address", "full_name address_line"),
         ("name,address,house_number", "full_name street house_number"),
+        ("Naam,Straat en huisnummer,Postcode", "full_name address_line postal_code"),
+        ("Name,Straße und Hausnummer,PLZ", "full_name address_line postal_code"),
         ("E-mail Address,Straße,Hausnummer", "email street house_number"),
         ("email,company_name,birth_place,email_opt_in", "email city"),
         ("surname_clean,dob_std,postcode_fake,birth_city", "last_name birth_date postal_code city"),

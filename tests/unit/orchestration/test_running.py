@@ -116,10 +116,12 @@ def test_a_line_says_stage_what_counts_and_seconds() -> None:
     stream = io.StringIO()
     with recording(stream) as record:
         progress().done("load", "crm", {"read": 1_234, "loaded": 0, "quarantined": 2}, 1.25)
+        progress().done("link", "companies", {"companies": 1, "new_ids": 1, "read": 1})
         progress().problem("load", "crm", "2 rows went into quarantine", "attention")
         progress().problem("load", "crm", "2 rows went into quarantine", "attention")
     line = stream.getvalue()
     assert "crm" in line
     assert "1,234 read, 2 quarantined" in line
+    assert "1 company, 1 new id, 1 read" in line
     assert len(record.problems) == 1
     assert record.as_dict()["lines"][0]["counts"]["read"] == 1_234
