@@ -14,8 +14,8 @@ measures, each in a process of its own:
 the records, the home and the figures stay there for the next call. `full` without `first` starts
 with an empty home, so that fitting the model is in its figures.
 
-CPU is user and system time from when the records are there; pairs are those that blocking made,
-peak memory is the process's. Ratios are within one folder.
+CPU is user and system time from when the records are there to when the tables are on disk; pairs
+are those that blocking made, peak memory is the process's. Ratios are within one folder.
 """
 
 import argparse
@@ -167,6 +167,7 @@ def _home(part: str, folder: Path, threads: int) -> dict[str, Any]:
             how = identity.How.ALL
         started = _cpu()
         report = identity.link(con, settings, control, part, how)
+        con.execute("checkpoint")
         figures = {"cpu": _cpu() - started, "peak_mb": _peak_mb()}
         linked = "(select record_id, profile_id as cluster from identity.profile_records)"
         figures["bcubed"] = _bcubed(con, folder, linked)

@@ -229,7 +229,7 @@ def make_reached_people(
     own.execute("create table people as from prepared inner join reached using (digest)")
     _number(own)
     own.execute("drop view present")
-    for name in ("came", "arrived", "reached", "prepared"):
+    for name in ("arrived", "reached", "prepared"):
         own.execute(f"drop table {name}")
     return reached
 

@@ -28,13 +28,17 @@ _WHOLE: Final = {
 }
 # An incremental linkage replaces the rows of what it linked.
 _IN_PART: Final = {
-    "profile_records": "*",
     "pairs": (
         "record_id_l, record_id_r, match_weight, match_probability, match_key, decision, "
         + ", ".join(KEPT_OF_PAIRS)
     ),
     "current_profile_ids": "*",
-    "linkage_state": "*",
+}
+# Of a table of records it changes only what is different: with rows deleted all over it, the engine
+# would write all of it again. Per table what may change.
+_OF_RECORDS: Final = {
+    "profile_records": ("profile_id", "cluster_size", "match_probability", "model_version"),
+    "linkage_state": ("component", "cluster", "is_held"),
 }
 
 
@@ -179,8 +183,8 @@ def write_tables(con: duckdb.DuckDBPyConnection, *, in_part: bool) -> None:
         in_part: Whether the tables beside hold only what was linked anew.
     """
     con.execute("create schema if not exists identity")
-    whole = _WHOLE if in_part else {**_WHOLE, **_IN_PART}
-    for name, columns in whole.items():
+    records = dict.fromkeys(_OF_RECORDS, "*")
+    for name, columns in (_WHOLE if in_part else {**_WHOLE, **_IN_PART, **records}).items():
         con.execute(
             f"create or replace table identity.{name} as select {columns} from {BESIDE}.{name}"
         )
@@ -192,7 +196,6 @@ def write_tables(con: duckdb.DuckDBPyConnection, *, in_part: bool) -> None:
             select record_id from {BESIDE}.people semi join {BESIDE}.{of} using (id)
             union select record_id from {BESIDE}.former
         """)
-    con.execute("delete from identity.profile_records where record_id in (from linkage_region)")
     con.execute("""
         delete from identity.pairs
         where record_id_l in (from linkage_touched) or record_id_r in (from linkage_touched)
@@ -202,12 +205,24 @@ def write_tables(con: duckdb.DuckDBPyConnection, *, in_part: bool) -> None:
         delete from identity.current_profile_ids
         where profile_id in (select profile_id from {BESIDE}.current_profile_ids)
     """)
-    con.execute(f"""
-        delete from identity.linkage_state
-        where digest in (select digest from {BESIDE}.former)
-            or digest in (select digest from {BESIDE}.linkage_state)
-    """)
     for name, columns in _IN_PART.items():
         con.execute(f"insert into identity.{name} by name select {columns} from {BESIDE}.{name}")
     for name in ("linkage_touched", "linkage_region"):
         con.execute(f"drop table temp.{name}")
+    for name, changing in _OF_RECORDS.items():
+        con.execute(f"""
+            delete from identity.{name} where record_id in (select record_id from {BESIDE}.former)
+        """)
+        differs = " or ".join(f"linked.{one} is distinct from known.{one}" for one in changing)
+        con.execute(f"""
+            update identity.{name} as known
+            set {", ".join(f"{column} = linked.{column}" for column in changing)}
+            from {BESIDE}.{name} as linked
+            where linked.record_id = known.record_id and ({differs})
+        """)
+        con.execute(f"""
+            insert into identity.{name} by name
+            from {BESIDE}.{name} where record_id in (
+                select record_id from {BESIDE}.people semi join {BESIDE}.came using (digest)
+            )
+        """)
