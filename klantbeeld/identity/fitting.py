@@ -48,6 +48,10 @@ OFTEN_COMPARABLE: Final = 0.05
 # Relatives who share an address or a number count as one person who errs.
 TRUST_IN_REACH: Final = 0.5
 LEAST: Final = 1e-4
+# Of the pairs that share a full name, at most so many are strangers, as far as names alone tell,
+# and at most so many father and son.
+MOST_NAMESAKES: Final = 0.9
+RELATED_NAMESAKES: Final = 0.05
 # Twins, and fathers and sons of one name, as shares of the pairs of housemates.
 TWINS: Final = 0.012
 NAMESAKES: Final = 0.01
@@ -223,12 +227,14 @@ def fit_model(
     matches_per_record = start.matches_per_record
     sessions: dict[str, float] = {}
     ratio = start.housemates_per_match
+    left_out = _same_names(con) - patterns.where(PERSON_SESSIONS[0].given).pairs
     # What is learned of housemates changes what counts as the same person, which changes what is
     # left for strangers, and the other way round.
     for _ in range(ROUNDS):
         _take_off_matches(seen, tables, matches_per_record / max(records - 1, 1))
         _set_u_of_mail_names(patterns, tables)
-        learned = _learn_m(patterns, tables, start, sessions)
+        namesakes = total_pairs * _share_of(tables.u, PERSON_SESSIONS[0].given) - left_out
+        learned = _learn_m(patterns, tables, start, sessions, namesakes)
         ratio = _learn_h(patterns, tables, start, sessions)
         matches_per_record = _expected_matches(patterns, tables, ratio, matches_per_record, records)
     unlearned: list[str] = []
@@ -424,8 +430,32 @@ def _set_u_of_mail_names(patterns: _Patterns, tables: _Tables) -> None:
     tables.u["email"][-1] = max(1 - tables.u["email"][:-1].sum(), LEAST)
 
 
+def _same_names(con: duckdb.DuckDBPyConnection) -> float:
+    """How many pairs have one name, those that no rule brought together included."""
+    row = con.execute("""
+        select coalesce(sum(n * (n - 1.0) / 2), 0) from (
+            select count(*) as n from people
+            where name_root is not null and surname is not null group by name_root, surname
+        )
+    """).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def _share_of(table: Mapping[str, Floats], given: Levels) -> float:
+    """How often a kind of pairs agrees on what is given, if its comparisons are independent."""
+    share = 1.0
+    for name, levels in given.items():
+        numbers = [n for n, level in enumerate(_NAMES[name].levels) if level.name in levels]
+        share *= float(table[name][numbers].sum())
+    return share
+
+
 def _learn_m(
-    patterns: _Patterns, tables: _Tables, start: LinkageModel, sessions: dict[str, float]
+    patterns: _Patterns,
+    tables: _Tables,
+    start: LinkageModel,
+    sessions: dict[str, float],
+    namesakes: float,
 ) -> dict[str, Floats]:
     """Learn what one person's records show; returns the matching pairs each level was seen in."""
     seen = {name: np.zeros(len(values)) for name, values in tables.m.items()}
@@ -439,7 +469,8 @@ def _learn_m(
             for name in session.teaches
             if session not in REACH_SESSIONS or seen[name].sum() < ENOUGH_PAIRS
         ]
-        expected = _expect_matches(chosen, tables, session, taught, start)
+        strangers = namesakes if session is PERSON_SESSIONS[0] else 0.0
+        expected = _expect_matches(chosen, tables, session, taught, start, strangers)
         trust = 1.0 if session in PERSON_SESSIONS else TRUST_IN_REACH
         for name in taught:
             seen[name] += trust * expected[name]
@@ -475,14 +506,24 @@ def _expect_matches(
     session: Session,
     taught: Sequence[str],
     start: LinkageModel,
+    known_strangers: float,
 ) -> dict[str, Floats]:
-    """Expectation maximisation over three kinds of pairs; only `m` of what is taught is free."""
+    """Expectation maximisation over three kinds of pairs; only `m` of what is taught is free.
+
+    One comparison alone cannot tell three kinds apart: of names and e-mail addresses, all other
+    addresses were namesakes', and who has two was nobody. What is known of the kinds' numbers does:
+    as many pairs share a name by chance as names make them.
+    """
     names = [comparison.name for comparison in COMPARISONS if comparison.name not in session.given]
     base = _tables(start).m
     m = {name: tables.m[name].copy() for name in names}
     shares = np.array([0.6, 0.2, 0.2])
     strangers = _likelihood(chosen, names, tables.u)
     housemates = _likelihood(chosen, names, tables.h)
+    by_chance, related = 0.0, 1.0
+    if sum(chosen.comparable(name) > OFTEN_COMPARABLE for name in names) == 1:
+        by_chance = min(max(known_strangers / chosen.pairs, 0.0), MOST_NAMESAKES)
+        related = RELATED_NAMESAKES if "first_name" in session.given else 1.0
     expected: dict[str, Floats] = {}
     for _ in range(40):
         joint = np.stack([_likelihood(chosen, names, m), strangers, housemates]) * shares[:, None]
@@ -490,6 +531,8 @@ def _expect_matches(
         weighted = posterior * chosen.counts
         before = shares
         shares = np.maximum(weighted.sum(axis=1) / chosen.pairs, 1e-6)
+        shares[2] = min(shares[2], related)
+        shares[1] = by_chance or shares[1]
         shares /= shares.sum()
         for name in taught:
             expected[name] = _level_counts(chosen, name, weighted[0], len(m[name]))

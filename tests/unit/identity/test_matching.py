@@ -199,6 +199,21 @@ def test_swapped_names_are_learned_without_addresses() -> None:
     assert 0.2 < fitted["surname"]["reversed"].m < 0.6
 
 
+def test_a_second_mailbox_is_learned_from_names_and_mailboxes_alone() -> None:
+    """Four of ten people have two, and a third of the pairs of one name are namesakes."""
+    rng = random.Random(7)
+    firsts, lasts = (["".join(rng.choices("aeioubdklm", k=6)) for _ in range(30)] for _ in "fl")
+    rows: list[dict[str, Any]] = []
+    for number in range(500):
+        name = {"first_name_std": rng.choice(firsts), "last_name_std": rng.choice(lasts)}
+        mails = [f"{rng.getrandbits(40):x}@post.example" for _ in "ab"]
+        rows += [name | {"email_std": mails[turn and number % 10 < 4]} for turn in (0, 1)]
+    con, count = _people(rows)
+    blocking.make_candidate_pairs(con, count)
+    fitted = fit_model(con, model.default_model(), count).model.parameters
+    assert 0.2 < fitted["email"]["else"].m < 0.5
+
+
 def test_a_coarse_postal_code_is_no_street() -> None:
     berlin = {"postal_code_std": "10115", "house_number_std": "12", "street_std": "kirchstraat"}
     con, _ = _people([berlin, berlin | {"street_std": "amhof"}, berlin | {"street_std": None}, JAN])
