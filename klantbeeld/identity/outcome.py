@@ -37,7 +37,7 @@ _IN_PART: Final = {
 # Of a table of records it changes only what is different: with rows deleted all over it, the engine
 # would write all of it again. Per table what may change.
 _OF_RECORDS: Final = {
-    "profile_records": ("profile_id", "cluster_size", "match_probability", "model_version"),
+    "profile_records": ("profile_id", "cluster_size", "match_probability"),
     "linkage_state": ("component", "cluster", "is_held"),
 }
 
