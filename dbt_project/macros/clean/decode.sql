@@ -30,7 +30,13 @@
 {#- Every source's word for a gender in the standard model's; null where it is unknown. -#}
 {% macro standard_gender(label) -%}
     case
-        when lower({{ label }}) in ('m', 'man', 'male', 'männlich', 'maennlich') then 'male'
-        when lower({{ label }}) in ('v', 'f', 'w', 'vrouw', 'female', 'woman', 'weiblich') then 'female'
+        when lower({{ label }}) in (
+            'm', 'man', 'male', 'männlich', 'maennlich', 'homme', 'hombre', 'uomo',
+            'heer', 'de heer', 'dhr', 'dhr.', 'herr', 'mister', 'monsieur'
+        ) then 'male'
+        when lower({{ label }}) in (
+            'v', 'f', 'w', 'vrouw', 'female', 'woman', 'weiblich', 'femme', 'mujer', 'donna',
+            'mevrouw', 'mevr', 'mevr.', 'mw', 'mw.', 'frau', 'mrs', 'mrs.', 'ms', 'ms.', 'miss', 'madame', 'mme'
+        ) then 'female'
     end
 {%- endmacro %}

@@ -17,8 +17,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "first_name": (
         "firstname", "givenname", "givennames", "firstnames", "forename", "forenames", "fname",
         "first", "namefirst", "firstnm", "voornaam", "voornamen", "roepnaam", "vorname", "vornamen",
-        "rufname", "prenom", "prenoms", "nombres", "nombredepila", "imie",
-        "imiona", "fornavn", "fornamn", "tilltalsnamn",
+        "rufname", "prenom", "prenoms", "nombres", "nombredepila", "imie", "imiona", "fornavn",
+        "fornamn", "tilltalsnamn",
     ),
     "middle_name": (
         "middlename", "middlenames", "middleinitial", "middleinitials", "middle", "midlname",
@@ -55,7 +55,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "gender": (
         "gender", "sex", "mv", "mf", "geslacht", "geschlecht", "sexe", "sexo", "sesso", "genere",
-        "genero", "plec", "cinsiyet", "kon", "kjonn",
+        "genero", "plec", "cinsiyet", "kon", "kjonn", "salutation", "aanhef", "anrede", "civilite",
     ),
     "birth_date": (
         "birthdate", "dateofbirth", "dob", "birthday", "born", "birth", "birthdt", "birthyear",
@@ -82,18 +82,19 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone": (
         "phone", "phonenumber", "phoneno", "phonenum", "telephone", "telephonenumber", "tel",
         "telno", "landline", "homephone", "homephonenumber", "contactnumber", "telefoon",
-        "telefoonnummer", "telnr", "telefoonnr", "vastnummer", "telefon", "telefonnummer",
-        "telefonnr", "festnetz", "numerodetelephone", "telfixe", "telefono", "numerodetelefono",
-        "telefone", "numertelefonu", "nrtelefonu", "telefonnumarasi", "tlf", "tlfnr",
+        "telefoonnummer", "telnr", "telefoonnr", "vastnummer", "telvast", "telefoonvast", "telefon",
+        "telefonnummer", "telefonnr", "festnetz", "numerodetelephone", "telfixe", "telefono",
+        "numerodetelefono", "telefone", "numertelefonu", "nrtelefonu", "telefonnumarasi", "tlf",
+        "tlfnr",
     ),
     "mobile_phone": (
         "mobile", "mobilephone", "mobilenumber", "mobileno", "mobilephonenumber", "cell",
-        "cellphone", "cellnumber", "cellphonenumber", "gsm", "gsmnummer", "mobiel", "mobielnummer",
-        "mobieltelefoonnummer", "mobielnr", "mobieletelefoon", "06nummer", "handy", "handynummer",
-        "mobil", "mobilnummer", "mobilnr", "mobiltelefon", "mobiltelefonnummer", "portable",
-        "telephoneportable", "telephonemobile", "telportable", "telmobile", "movil",
-        "telefonomovil", "cellulare", "telefonocellulare", "celular", "telemovel", "komorka",
-        "telefonkomorkowy", "ceptelefonu",
+        "cellphone", "cellnumber", "cellphonenumber", "gsm", "gsmnummer", "gsmnr", "mobnr", "mob",
+        "telmobiel", "telefoonmobiel", "mobiel", "mobielnummer", "mobieltelefoonnummer", "mobielnr",
+        "mobieletelefoon", "06nummer", "handy", "handynummer", "mobil", "mobilnummer", "mobilnr",
+        "mobiltelefon", "mobiltelefonnummer", "portable", "telephoneportable", "telephonemobile",
+        "telportable", "telmobile", "movil", "telefonomovil", "cellulare", "telefonocellulare",
+        "celular", "telemovel", "komorka", "telefonkomorkowy", "ceptelefonu",
     ),
     "address_line": (
         "addressline", "fulladdress", "streetaddress", "addresslines", "adresregel",
@@ -105,8 +106,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "street": (
         "street", "streetname", "address", "straat", "straatnaam", "adres", "strasse",
         "strassenname", "str", "adresse", "rue", "nomderue", "direccion", "domicilio", "calle",
-        "indirizzo", "endereco", "morada", "rua", "ulica", "vej", "vejnavn", "gata",
-        "gatuadress", "sokak",
+        "indirizzo", "endereco", "morada", "rua", "ulica", "vej", "vejnavn", "gata", "gatuadress",
+        "sokak",
     ),
     "house_number": (
         "housenumber", "houseno", "housenr", "housenum", "streetnumber", "streetno", "huisnummer",

@@ -1,6 +1,7 @@
 """Birth dates as people write them: SQL that reads a column of text, in the order the column shows.
 
-Here: ISO dates, day or month first, eight digits, named months, years alone. Which of day and month
+Here: ISO dates, day or month first, eight digits, named months, years alone, days as spreadsheets
+count them. Which of day and month
 comes first is decided by the whole column: one 25 in front settles it. Not here: which dates can be
 birth dates (the standardising macros).
 """
@@ -13,13 +14,19 @@ import duckdb
 _ISO: Final = r"^(\d{4})[-/. ](\d{1,2})[-/. ](\d{1,2})(?:[t ].*)?$"
 _SHORT: Final = r"^(\d{1,2})[-/. ](\d{1,2})[-/. ](\d{4}|\d{2})(?:[t ].*)?$"
 _EIGHT: Final = r"^(\d{8})$"
-_DAY_NAMED: Final = r"^(\d{1,2})(?:st|nd|rd|th)?[-/. ]*([a-zä]{3})[a-zä]*[-/., ]*(\d{4})$"
-_MONTH_NAMED: Final = r"^([a-zä]{3})[a-zä]*[-/. ]*(\d{1,2})(?:st|nd|rd|th)?[-/., ]+(\d{4})$"
+_DAY_NAMED: Final = (
+    r"^(\d{1,2})(?:st|nd|rd|th|er)?[-/. ]*(?:de )?(\p{L}{3})\p{L}*[-/., ]*(?:de )?(\d{4})$"
+)
+_MONTH_NAMED: Final = r"^(\p{L}{3})\p{L}*[-/. ]*(\d{1,2})(?:st|nd|rd|th)?[-/., ]+(\d{4})$"
+# Days since 30 December 1899, as spreadsheets keep a date: from 1927 on five digits.
+_SERIAL: Final = r"^([1-6]\d{4})$"
 _YEAR: Final = r"^((?:1[5-9]|20)\d{2})(?:-\d{2})?$"
-# The first three letters of a month in English, Dutch and German.
+# How a month begins in English, Dutch, German, French, Spanish, Italian and Portuguese.
 _MONTHS: Final = (
-    ("jan", "jän"), ("feb",), ("mar", "mrt", "maa", "mär", "mae"), ("apr",), ("may", "mei", "mai"),
-    ("jun",), ("jul",), ("aug",), ("sep",), ("oct", "okt"), ("nov",), ("dec", "dez"),
+    ("jan", "jän", "ene", "gen"), ("feb", "fév", "fev"), ("mar", "mrt", "maa", "mär", "mae"),
+    ("apr", "avr", "abr"), ("may", "mei", "mai", "mag"), ("jun", "giu"), ("jul", "lug"),
+    ("aug", "aoû", "aou", "ago"), ("sep", "set"), ("oct", "okt", "ott", "out"), ("nov",),
+    ("dec", "dez", "déc", "dic"),
 )  # fmt: skip
 
 
@@ -65,7 +72,9 @@ def read_dates(
             select
                 {column} as given,
                 count(*) as uses,
-                regexp_replace(lower({column}), '^([0-9]+)[.]0+$', '\\1') as text
+                replace(replace(
+                    regexp_replace(lower({column}), '^([0-9]+)[.]0+$', '\\1'), 'juil', 'jul'
+                ), 'juin', 'jun') as text
             from {relation}
             where {column} is not null
             group by {column}
@@ -77,7 +86,8 @@ def read_dates(
             regexp_extract(text, '{_EIGHT}', 1) as eight,
             regexp_extract(text, '{_DAY_NAMED}', ['d', 'm', 'y']) as day_named,
             regexp_extract(text, '{_MONTH_NAMED}', ['m', 'd', 'y']) as month_named,
-            regexp_extract(text, '{_YEAR}', 1) as year
+            regexp_extract(text, '{_YEAR}', 1) as year,
+            regexp_extract(text, '{_SERIAL}', 1) as serial
         from texts
     """)
     order = _order(con, target)
@@ -123,10 +133,13 @@ def _order(con: duckdb.DuckDBPyConnection, texts: str) -> DateOrder:
         "eight != ''",
         *(f"try_cast({_eight_sql(order)} as date) is not null" for order in ("ymd", "dmy", "mdy")),
         "year != ''",
+        "serial != ''",
     )
     sums = ", ".join(f"coalesce(sum(uses) filter ({when}), 0)" for when in conditions)
     row = con.execute(f"select {sums} from {texts}").fetchone() or (0,) * len(conditions)
-    iso, short, day_first, month_first, eights, ymd, dmy, mdy, years = (int(n) for n in row)
+    iso, short, day_first, month_first, eights, ymd, dmy, mdy, years, serials = (
+        int(n) for n in row
+    )
     best = max((ymd, "ymd"), (dmy, "dmy"), (mdy, "mdy"), key=lambda option: option[0])[1]
     is_day_first = day_first >= month_first
     kinds = {
@@ -134,6 +147,7 @@ def _order(con: duckdb.DuckDBPyConnection, texts: str) -> DateOrder:
         "day-month-year" if is_day_first else "month-day-year": short,
         {"ymd": "yyyymmdd", "dmy": "ddmmyyyy", "mdy": "mmddyyyy"}[best]: eights,
         "years": years,
+        "days of a spreadsheet": serials,
     }
     label = " and ".join(kind for kind, count in kinds.items() if count)
     return DateOrder(is_day_first, short == 0 or day_first != month_first, best, label)
@@ -158,6 +172,7 @@ def _date_sql(order: DateOrder, this_year: int) -> str:
             then {_cast("day_named.y", _month_sql("day_named.m"), "day_named.d")}
         when month_named.y != ''
             then {_cast("month_named.y", _month_sql("month_named.m"), "month_named.d")}
+        when serial != '' then date '1899-12-30' + try_cast(serial as integer)
     end"""
 
 

@@ -34,6 +34,9 @@ _BATCH_BYTES: Final = 32 << 20
 _STEP: Final = 64
 # Beyond this a quotation mark was opened and never closed.
 _LONGEST_CELL: Final = 256 << 20
+# Lines above a header, and the share of rows that must then be as wide as it.
+_MOST_TITLES: Final = 10
+_TABLE_SHARE: Final = 0.9
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _LOOKS_LIKE_DATA: Final = re.compile(r"@|\d{6}|\d[-/.]\d")
 
@@ -351,6 +354,9 @@ def _layout(path: Path, encoding: Encoding) -> _Layout:
         said = said_here.group(1) if said_here else said
         sample = sample[first.end() :]
         skipped += 1
+    titles = _title_lines(sample, whole=whole)
+    sample = "".join(sample.splitlines(keepends=True)[titles:])
+    skipped += titles
     if not sample.strip():
         raise KlantbeeldError(
             f"{path} holds no text",
@@ -372,6 +378,26 @@ def _layout(path: Path, encoding: Encoding) -> _Layout:
             ExitCode.USAGE,
         )
     return _Layout(delimiter, skipped, header)
+
+
+def _title_lines(sample: str, *, whole: bool) -> int:
+    """Lines above the header that name the file ("Customers, March 2024"), as reports have them.
+
+    A line of one cell at most is one, if what follows is a table of at least three columns whose
+    first row can be a header.
+    """
+    for mark in DELIMITERS:
+        rows = _parse(sample, mark, whole=whole)
+        filled = [sum(map(bool, map(str.strip, row))) for row in rows[: _MOST_TITLES + 1]]
+        first = next((number for number, cells in enumerate(filled) if cells > 1), 0)
+        if not first or filled[first] < 3 or len(rows) < first + 2:
+            continue
+        header, below = rows[first], rows[first + 1 :]
+        is_table = sum(len(row) == len(header) for row in below) >= _TABLE_SHARE * len(below)
+        is_header = not any(re.search(r"\d{4}|@", name) for name in header)
+        if is_table and is_header and all(_lines_of(row) == 1 for row in rows[:first]):
+            return first
+    return 0
 
 
 def _parse(sample: str, delimiter: str, *, whole: bool) -> list[list[str]]:

@@ -78,6 +78,17 @@ def test_any_encoding_and_delimiter(tmp_path: Path, content: bytes, label: str) 
     assert _rows(con, file) == [("André", "Müller"), ("Zoë", "Bakker")]
 
 
+@pytest.mark.parametrize("title", ["Klanten, maart 2024\n\n", "Klanten;;\n;;\n", "naam\n"])
+def test_lines_above_the_header_are_passed_over(tmp_path: Path, title: str) -> None:
+    content = title + "naam;plaats;geslacht\nEls;Goes;v\nJan;;\nAnn;Assen;v\n"
+    con, (file,) = _read(_file(tmp_path, content))
+    assert file.columns == ("naam", "plaats", "geslacht")
+    assert _rows(con, file)[1:] == [("Jan", None, None), ("Ann", "Assen", "v")]
+    # Commas in the names of a file of one column make no table.
+    _, (file,) = _read(_file(tmp_path, "naam\nJan\nBos, Els, mw\nPiet\nVos, Jan, dr\n"))
+    assert file.columns == ("naam",)
+
+
 def test_a_bad_byte_in_good_text_is_damage_and_not_another_encoding(tmp_path: Path) -> None:
     content = ENCODED.encode() + b"Jos\xe9;" + "Vermeër\n".encode()
     con, (file,) = _read(_file(tmp_path, content))
@@ -215,6 +226,9 @@ def test_columns_that_are_not_there_are_refused(
         (["12 mrt 1980", "March 5th, 1980", "5 Okt. 1980"],
          ["1980-03-12", "1980-03-05", "1980-10-05"], ""),
         (["1-2-80", "1-2-30"], ["1980-02-01", "1930-02-01"], "day first"),
+        (["29264", "29573.0"], ["1980-02-13", "1980-12-18"], "spreadsheet"),
+        (["1 juillet 1980", "5 juin 1981", "3 août 1982", "1 de enero de 1983"],
+         ["1980-07-01", "1981-06-05", "1982-08-03", "1983-01-01"], ""),
         (["1985", "1986.0"], ["1985-xx-85", "1986-xx-86"], "years"),
         (["1862-81-01", "31-02-1980"], ["1862-81-01", "1980-02-31"], "no date of the calendar"),
         (["gisteren"], [None], "not compared"),
