@@ -147,8 +147,8 @@ def make_digests(own: duckdb.DuckDBPyConnection, table: str) -> str:
         table: The table of linkage records.
 
     Returns:
-        A digest of all of them, in any row order; empty if they cannot be read, which reading
-        them says in words.
+        A digest of all of them, in any row order; empty if they are missing, which reading them
+        says in words, or no table: then they are linked whole.
     """
     try:
         own.execute(f"""

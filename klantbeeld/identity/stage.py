@@ -139,7 +139,7 @@ def link(
     waiting = ""
     with preparation.beside(con) as own:
         contents = preparation.make_digests(own, preparation.in_build(con, preparation.INPUT_TABLE))
-        if how is not How.RECONCILE:
+        if contents and how is not How.RECONCILE:
             basis = _basis(settings, version, decided)
             kept = _kept_report(con, f"{basis}:{contents}", official)
             if kept is not None:

@@ -281,6 +281,15 @@ def test_what_does_not_fit_is_linked_whole(home: Home) -> None:
     home.con.execute("drop table identity.linkage_state")
     home.load(rows[1 + len(rows) // 3 :])
     assert home.link().mode == "full"
+    home.publish()
+
+    # A view: its rows have no place by which to read those that changed.
+    home.con.execute("alter table intermediate.int_linkage_records rename to given")
+    home.con.execute("create view intermediate.int_linkage_records as from intermediate.given")
+    count = home.link().records
+    home.con.execute("delete from intermediate.given where rowid = 0")
+    last = home.link()
+    assert (last.status, last.mode, last.records) == ("linked", "full", count - 1)
 
 
 def test_reconciliation_freezes_anew_unless_that_moves_too_much(home: Home) -> None:
