@@ -48,6 +48,8 @@ def dbt_project() -> Iterator[str]:
         settings = load_settings(home=Path(folder) / "home")
         environment = {
             **os.environ,
+            # At the width of a terminal that is none, the rules' own words are cut off.
+            "COLUMNS": "200",
             **project.environment(settings, Path(folder) / "warehouse.duckdb", Path(folder)),
         }
         parse = [str(project.EXECUTABLE), "--quiet", "parse"]

@@ -151,6 +151,7 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
         failpoint("dbt.before_staging" if "staging" in schemas.values() else "dbt.before_marts")
         ended: list[Event] = []
         failed: list[str] = []
+        warned: list[str] = []
         remaining = Counter(schemas.values())
         built = dict(remaining)
         broken: Counter[str] = Counter()
@@ -163,6 +164,8 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
             if node["node_status"] in ("error", "fail"):
                 failed.append(str(node["node_name"]))
                 broken[schema] += 1
+            elif node["node_status"] == "warn":
+                warned.append(str(node["node_name"]))
             # Stages overlap on dbt's threads: what a stage took is what its models took together.
             seconds[schema] += float(event["data"].get("execution_time") or 0)
             if schema == _TESTS:
@@ -196,7 +199,7 @@ def build_dbt_assets(settings: Settings) -> dg.AssetsDefinition:
         ]
         yield from _with_row_counts(events, platform)
         checks = sum(isinstance(event, dg.AssetCheckResult) for event in events)
-        _tell_tests(checks, broken[_TESTS], seconds[_TESTS])
+        _tell_tests(checks, broken[_TESTS], warned, seconds[_TESTS])
         for name, number in Counter(failed).items():
             context.log.error(f"failed: {name}" + (f" ({number} times)" if number > 1 else ""))
         if not outcome.success:
@@ -262,9 +265,12 @@ def _with_row_counts(events: list[DbtEvent], platform: Platform) -> Iterator[Dbt
             yield event
 
 
-def _tell_tests(checks: int, failed: int, seconds: float) -> None:
-    status = "failed" if failed else "done"
-    progress().done("check", "dbt tests", {"tests": checks, "failed": failed}, seconds, status)
+def _tell_tests(checks: int, failed: int, warned: list[str], seconds: float) -> None:
+    status = "failed" if failed else "attention" if warned else "done"
+    counts = {"tests": checks, "failed": failed, "warnings": len(warned)}
+    progress().done("check", "dbt tests", counts, seconds, status)
+    for name in sorted(warned):
+        progress().say(f"  warning: {name}")
 
 
 def _failure(failed: list[str], outcome: Outcome) -> str:
