@@ -309,6 +309,11 @@ def _summarise(
         progress.say(f"{word}: {problem.stage} {problem.what}: {problem.message}")
     outcome = {ExitCode.OK: "all good", ExitCode.ATTENTION: "completed, needs attention"}
     current = f"version {version.version_id} is current" if version else "nothing is published"
+    published = version is not None and f"version {version.version_id}" in {
+        line.what for line in progress.lines
+    }
+    if options.select and not published:
+        current = f"these assets alone, nothing new published; {current}"
     progress.say(f"{outcome.get(ExitCode(exit_code), 'failed')}: {current}; {seconds} s")
     if options.json is not None:
         summary = {

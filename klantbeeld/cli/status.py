@@ -55,7 +55,8 @@ def _sources(report: StatusReport) -> Iterable[str]:
     if not report.sources:
         return
     yield ""
-    yield "Sources          rows now   last load: read = loaded + unchanged + quarantined + double"
+    parts = "read = loaded + unchanged + quarantined + deduplicated"
+    yield f"Sources          rows now   last load: {parts}"
     rows = {
         source.source: sum(t.rows for t in report.tables if t.stage == f"raw_{source.source}")
         for source in report.sources

@@ -50,7 +50,7 @@ def run_lock(path: Path, purpose: str) -> Iterator[None]:
         holder = {
             "pid": str(os.getpid()),
             "purpose": purpose,
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         }
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
