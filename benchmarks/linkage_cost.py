@@ -172,7 +172,7 @@ def _home(part: str, folder: Path, threads: int) -> dict[str, Any]:
         linked = "(select record_id, profile_id as cluster from identity.profile_records)"
         figures["bcubed"] = _bcubed(con, folder, linked)
         if part in {"first", "increment"}:
-            pending = identity.read_pending_profile_ids(con)
+            pending = identity.read_pending_profile_ids(con, control)
             with control.begin() as connection:
                 identity.commit_profile_ids(connection, pending, part)
     control.close()

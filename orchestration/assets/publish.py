@@ -94,7 +94,9 @@ def build_publish_assets(
             is_whole = not selection or selection >= whole_build
             fingerprint = _fingerprint_of(connection, context.run_id) if is_whole else None
             as_of = as_of_of_build(connection)
-            pending = [read_pending_profile_ids(connection, space) for space in ID_SPACES]
+            pending = [
+                read_pending_profile_ids(connection, platform.control, space) for space in ID_SPACES
+            ]
             home_key = platform.settings.home_key()
             write_tables(connection, platform.control, manifest, home_key)
 

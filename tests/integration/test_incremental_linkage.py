@@ -73,7 +73,7 @@ class Home:
 
     def publish(self) -> None:
         self.versions += 1
-        pending = identity.read_pending_profile_ids(self.con)
+        pending = identity.read_pending_profile_ids(self.con, self.control)
         with self.control.begin() as connection:
             identity.commit_profile_ids(connection, pending, f"v{self.versions}")
 

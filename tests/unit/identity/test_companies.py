@@ -206,7 +206,7 @@ class Build:
         return link_companies(self.con, self.settings, self.control, "run")
 
     def publish(self, version: str) -> None:
-        pending = read_pending_profile_ids(self.con, COMPANIES)
+        pending = read_pending_profile_ids(self.con, self.control, COMPANIES)
         with self.control.begin() as connection:
             commit_profile_ids(connection, pending, version)
 

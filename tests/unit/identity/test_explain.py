@@ -183,7 +183,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             "select record_id_l, record_id_r from identity.pairs where decision = 'refused' "
             "and record_id_l like '%:person:%' order by all limit 1"
         ).fetchall()
-        pending = identity.read_pending_profile_ids(con)
+        pending = identity.read_pending_profile_ids(con, control)
     warehouse.publish(
         run_id="run",
         as_of=AS_OF,

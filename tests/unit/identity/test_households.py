@@ -83,7 +83,7 @@ class Build:
         return {frozenset(group) for group in found.values()}
 
     def publish(self, version: str) -> None:
-        pending = read_pending_profile_ids(self.con, HOUSEHOLDS)
+        pending = read_pending_profile_ids(self.con, self.control, HOUSEHOLDS)
         with self.control.begin() as connection:
             commit_profile_ids(connection, pending, version)
 

@@ -147,7 +147,8 @@ def _clusters(partition: Partition, order: random.Random | None = None) -> pa.Ta
 def _pending(control: ControlPlane, clusters: pa.Table, state: str) -> PendingProfileIds:
     con = duckdb.connect()
     con.register("people", clusters)
-    history = carry_over(con, read_history(control), read_aliases(control))
+    official = read_history(control)
+    history = carry_over(con, official, read_aliases(control))
     con.unregister("people")
     assign_profile_ids(con, clusters, history, KEY)
     pending = PendingProfileIds(
@@ -159,6 +160,7 @@ def _pending(control: ControlPlane, clusters: pa.Table, state: str) -> PendingPr
         ).to_arrow_table(),
         based_on=history.state,
         state=f"{history.epoch}:{state}",
+        official=official,
     )
     con.close()
     return pending
