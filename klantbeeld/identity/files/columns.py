@@ -133,6 +133,14 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "country", "countrycode", "land", "landcode", "landescode", "countryname", "pays", "pais",
         "paese", "kraj", "ulke",
     ),
+    "personal_number": (
+        "ssn", "socialsecuritynumber", "socialsecurityno", "socsecid", "socialsecurityid", "nino",
+        "nationalinsurancenumber", "nationalid", "nationalidnumber", "nhsnumber", "passportnumber",
+        "passportno", "personalnumber", "bsn", "burgerservicenummer", "sofinummer",
+        "paspoortnummer", "rijksregisternummer", "steuerid", "steueridentifikationsnummer",
+        "sozialversicherungsnummer", "ahvnummer", "numerodesecuritesociale", "numsecu", "dni",
+        "nif", "codicefiscale", "pesel", "cpf", "personnummer", "cprnummer", "cpr", "tckimlikno",
+    ),
     "loyalty_number": (
         "loyaltynumber", "loyaltyno", "loyaltycard", "loyaltycardnumber", "loyaltyid",
         "klantenkaart", "klantenkaartnummer", "kundenkarte", "kundenkartennummer",

@@ -38,6 +38,22 @@ _BRITISH_CODE: Final = "^[A-Za-z]{1,2}[0-9][0-9A-Za-z]? ?[0-9][A-Za-z]{2}$"
 # From this share of birth dates over 120 years ago on, the file is of the past.
 _PAST_SHARE: Final = 0.05
 _NAMED_ROWS: Final = 5
+# A shorter personal number is a count, and one of more rows was made up.
+_SHORTEST_NUMBER: Final = 5
+_MOST_OF_ONE_NUMBER: Final = 50
+# What two rows with one personal number may agree on besides: names, birth date, reach.
+_AGREEMENTS: Final = (
+    (
+        "jaro_winkler_similarity(a.first_name_std, b.first_name_std) >= 0.88 or "
+        "left(a.initials_std, 1) = b.initials_std or a.initials_std = left(b.initials_std, 1)"
+    ),
+    "jaro_winkler_similarity(a.last_name_std, b.last_name_std) >= 0.88",
+    "a.birth_date = b.birth_date",
+    (
+        "a.email_std = b.email_std or a.mobile_phone_std = b.mobile_phone_std or "
+        "a.postal_code_std = b.postal_code_std"
+    ),
+)
 # Fields that a longer text may hold: a name in one column, an address in one line.
 _READ_FROM_TEXTS: Final = (
     "first_name", "last_name", "street", "house_number", "house_number_suffix", "postal_code",
@@ -99,6 +115,8 @@ def standardise(
     linkage_records = render_model("intermediate/int_linkage_records.sql")
     con.execute(f"create or replace table {LINKAGE_RECORDS} as {linkage_records}")
     remarks += _keep_dates_of_the_past(con, today)
+    if any("personal_number" in taken.fields for taken in columns):
+        remarks += _make_number_keys(con)
     con.execute("""
         create or replace table birth_texts as
         select file_records.record_id, given_persons.birth_text
@@ -458,6 +476,59 @@ def _make_persons(con: duckdb.DuckDBPyConnection, given: Collection[str]) -> Non
         f"create or replace view int_persons__unioned as select {values} "
         "from persons_with_streets inner join file_records using (row_number)"
     )
+
+
+def _make_number_keys(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Let a personal number be a key of those who bear it and agree on two things more.
+
+    By itself it is none: numbers are mistyped, made up, and entered for the wrong one of a family.
+    """
+    con.execute(f"""
+        create or replace temp table numbered as
+        with given as (
+            select
+                file_records.record_id,
+                ltrim(regexp_replace(upper(personal_number), '[^0-9A-Z]+', '', 'g'), '0') as number
+            from given_persons
+            inner join file_records using (row_number)
+        )
+        select given.number, {LINKAGE_RECORDS}.*
+        from given
+        inner join {LINKAGE_RECORDS} using (record_id)
+        where length(number) >= {_SHORTEST_NUMBER}
+            and len(list_distinct(string_split(number, ''))) > 2
+        qualify count(*) over (partition by number) between 2 and {_MOST_OF_ONE_NUMBER}
+    """)
+    agreed = " + ".join(f"coalesce(({condition})::integer, 0)" for condition in _AGREEMENTS)
+    con.execute(f"""
+        update {LINKAGE_RECORDS} set deterministic_key = 'number:' || keyed.number
+        from (
+            with agreeing as (
+                select a.number, a.record_id as one, b.record_id as other
+                from numbered as a inner join numbered as b on a.number = b.number
+                where {agreed} >= 2
+            ),
+            -- Of several who bear it, those who agree with the one that most agree with.
+            most as (
+                select number, one from agreeing group by number, one
+                qualify row_number() over (partition by number order by count(*) desc, one) = 1
+            )
+            select agreeing.number, agreeing.other as record_id
+            from agreeing inner join most using (number, one)
+            qualify count(*) over (partition by number) > 1
+        ) as keyed
+        where keyed.record_id = {LINKAGE_RECORDS}.record_id and deterministic_key is null
+    """)
+    row = con.execute(f"""
+        select
+            (select count(*) from numbered),
+            count(*) filter (starts_with(deterministic_key, 'number:'))
+        from {LINKAGE_RECORDS}
+    """).fetchone() or (0, 0)
+    con.execute("drop table numbered")
+    alone = int(row[0]) - int(row[1])
+    said = f"rows that share a personal number with others, and hardly anything else: {alone:,}"
+    return [said] if alone else []
 
 
 def _keep_dates_of_the_past(con: duckdb.DuckDBPyConnection, today: date) -> list[str]:

@@ -292,6 +292,22 @@ def test_a_date_in_three_columns_and_numbers_as_their_country_dials_them(tmp_pat
     assert report.quality.pair_f1 == 1
 
 
+def test_a_personal_number_is_a_key_of_those_who_agree_on_more(tmp_path: Path) -> None:
+    file = _file(
+        tmp_path,
+        "given_name,surname,date_of_birth,soc_sec_id,postcode,who\n"
+        "clara,smith,19800203,5543-1122,2001,a\n"
+        "joan,smyth,19800203,55431122,7000,a\n"
+        "peter,jones,19550607,55431122,3000,b\n"
+        "mary,white,19900807,1111111,3000,c\n"
+        "otto,green,19700101,1111111,4000,d\n",
+    )
+    report, _ = _link(tmp_path, file, truth_column="who")
+    assert report.quality is not None
+    assert report.quality.pair_f1 == 1
+    assert any("hardly anything else: 1" in remark for remark in report.remarks)
+
+
 def test_it_is_said_that_no_column_holds_a_name(tmp_path: Path) -> None:
     report, _ = _link(tmp_path, _file(tmp_path, "email;qualquer\na@b.example;Jan\n"))
     assert any("known to hold a name" in warning for warning in report.warnings)
