@@ -665,15 +665,15 @@ def commit_profile_ids(
             .values(status=sa.bindparam("status"), resolves_to=sa.bindparam("resolves_to")),
             _batches(changed),
         )
-        gone = con.execute("select record_id as b_id from was anti join members using (record_id)")
+        gone = con.execute("select record_id as b_id from members_changed where profile_id is null")
         _write(
             connection,
             ledger.members.delete().where(ledger.members.c.record_id == sa.bindparam("b_id")),
             _batches(gone),
         )
         moved = con.execute(
-            "select members.record_id as b_id, members.profile_id as b_profile from members "
-            "inner join was using (record_id) where was.profile_id <> members.profile_id"
+            "select record_id as b_id, profile_id as b_profile from members_changed "
+            "where profile_id is not null and was_in is not null"
         )
         _write(
             connection,
@@ -683,7 +683,7 @@ def commit_profile_ids(
             _batches(moved),
         )
         added = con.execute(
-            "select record_id, profile_id from members anti join was using (record_id) "
+            "select record_id, profile_id from members_changed where was_in is null "
             "order by record_id"
         )
         _write(connection, ledger.members.insert(), _batches(added, {"version_id": version_id}))
@@ -731,6 +731,12 @@ def _compare(
         where known.status <> ids.status
             or nullif(known.resolves_to, '')
                 is distinct from nullif(ids.current_profile_id, ids.profile_id)
+    """)
+    con.execute("""
+        create table members_changed as
+        select record_id, members.profile_id, was.profile_id as was_in
+        from members full join was using (record_id)
+        where members.profile_id is distinct from was.profile_id
     """)
     con.execute("""
         create table ended as
