@@ -15,63 +15,64 @@ from klantbeeld.identity.files.reading import InputFile
 # Field -> the names it goes by, without case, accents and separators.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "first_name": (
-        "firstname", "givenname", "givennames", "firstnames", "forename", "forenames", "fname",
-        "first", "namefirst", "firstnm", "voornaam", "voornamen", "roepnaam", "vorname", "vornamen",
-        "rufname", "prenom", "prenoms", "nombres", "nombredepila", "imie", "imiona", "fornavn",
-        "fornamn", "tilltalsnamn",
+        "fn", "forename1", "given", "firstname", "givenname", "givennames", "firstnames",
+        "forename", "forenames", "fname", "first", "namefirst", "firstnm", "voornaam", "voornamen",
+        "roepnaam", "vorname", "vornamen", "rufname", "prenom", "prenoms", "nombres",
+        "nombredepila", "imie", "imiona", "fornavn", "fornamn", "tilltalsnamn",
     ),
     "middle_name": (
-        "middlename", "middlenames", "middleinitial", "middleinitials", "middle", "midlname",
-        "mname", "mi", "secondname", "tweedenaam", "zweitername", "deuxiemeprenom", "segundonombre",
-        "mellemnavn", "mellomnavn", "mellannamn",
+        "additionalname", "forename2", "middlename", "middlenames", "middleinitial",
+        "middleinitials", "middle", "midlname", "mname", "mi", "secondname", "tweedenaam",
+        "zweitername", "deuxiemeprenom", "segundonombre", "mellemnavn", "mellomnavn", "mellannamn",
     ),
     "initials": ("initials", "initial", "initialen", "voorletters", "voorletter", "initialien"),
     "infix": (
-        "infix", "surnameprefix", "nameprefix", "tussenvoegsel", "tussenvoegsels", "voorvoegsel",
-        "voorvoegsels", "namensvorsatz",
+        "tussenv", "infix", "surnameprefix", "nameprefix", "tussenvoegsel", "tussenvoegsels",
+        "voorvoegsel", "voorvoegsels", "namensvorsatz",
     ),
     "last_name": (
-        "lastname", "surname", "familyname", "lname", "last", "namelast", "lastnm", "surnames",
-        "achternaam", "familienaam", "geslachtsnaam", "nachname", "familienname", "zuname",
-        "nomdefamille", "nomfamille", "apellido", "apellidos", "primerapellido", "apellidopaterno",
-        "cognome", "sobrenome", "apelido", "nazwisko", "soyad", "soyadi", "soyisim", "efternavn",
-        "etternavn", "efternamn",
+        "ln", "lastname", "surname", "familyname", "lname", "last", "namelast", "lastnm",
+        "surnames", "achternaam", "familienaam", "geslachtsnaam", "nachname", "familienname",
+        "zuname", "nomdefamille", "nomfamille", "apellido", "apellidos", "primerapellido",
+        "apellidopaterno", "cognome", "sobrenome", "apelido", "nazwisko", "soyad", "soyadi",
+        "soyisim", "efternavn", "etternavn", "efternamn",
     ),
     "maiden_name": (
-        "maidenname", "birthname", "surnameatbirth", "nee", "meisjesnaam", "geboortenaam",
+        "maiden", "maidenname", "birthname", "surnameatbirth", "nee", "meisjesnaam", "geboortenaam",
         "geburtsname", "madchenname", "maedchenname", "nomdenaissance", "nomdejeunefille",
         "apellido2", "segundoapellido", "apellidomaterno", "secondlastname", "secondsurname",
         "nazwiskopanienskie", "nazwiskorodowe",
     ),
     "full_name": (
-        "fullname", "name", "personname", "displayname", "fullnm", "firstandlastname",
-        "firstlastname", "naam", "volledigenaam", "naamvolledig", "voorenachternaam", "klantnaam",
-        "gastnaam", "contactnaam", "relatienaam", "persoonsnaam", "vollstandigername", "vollername",
-        "gesamtname", "kundenname", "gastname", "vorundnachname", "namevorname", "nom",
-        "nomcomplet", "nomprenom", "nometprenom", "prenomnom", "nombre", "nombrecompleto",
-        "nombreyapellido", "nombreyapellidos", "nome", "nomecompleto", "nomecognome",
-        "nomeecognome", "imieinazwisko", "imienazwisko", "ad", "adi", "isim", "adsoyad",
-        "adisoyadi", "navn", "namn", "fuldenavn",
+        "contactpersoon", "fullname", "name", "personname", "displayname", "fullnm",
+        "firstandlastname", "firstlastname", "naam", "volledigenaam", "naamvolledig",
+        "voorenachternaam", "klantnaam", "gastnaam", "contactnaam", "relatienaam", "persoonsnaam",
+        "vollstandigername", "vollername", "gesamtname", "kundenname", "gastname", "vorundnachname",
+        "namevorname", "nom", "nomcomplet", "nomprenom", "nometprenom", "prenomnom", "nombre",
+        "nombrecompleto", "nombreyapellido", "nombreyapellidos", "nome", "nomecompleto",
+        "nomecognome", "nomeecognome", "imieinazwisko", "imienazwisko", "ad", "adi", "isim",
+        "adsoyad", "adisoyadi", "navn", "namn", "fuldenavn",
     ),
     "gender": (
         "gender", "sex", "mv", "mf", "geslacht", "geschlecht", "sexe", "sexo", "sesso", "genere",
         "genero", "plec", "cinsiyet", "kon", "kjonn", "salutation", "aanhef", "anrede", "civilite",
     ),
     "birth_date": (
-        "birthdate", "dateofbirth", "dob", "birthday", "born", "birth", "birthdt", "birthyear",
-        "yearofbirth", "yob", "geboortedatum", "gebdatum", "geboren", "geboortejaar", "verjaardag",
-        "geburtsdatum", "geburtstag", "geburtsjahr", "gebdat", "datedenaissance", "datenaissance",
-        "naissance", "neele", "nele", "fechadenacimiento", "fechanacimiento", "fechanac",
-        "nacimiento", "datadinascita", "datanascita", "datadenascimento", "datanascimento",
-        "dataurodzenia", "dataur", "dogumtarihi", "dogumgunu", "fodselsdato", "fodselsdag",
-        "fodselsdatum", "fodelsedatum",
+        "dobyear", "birthyr", "fechadenac", "datenais", "birthdate", "dateofbirth", "dob",
+        "birthday", "born", "birth", "birthdt", "birthyear", "yearofbirth", "yob", "geboortedatum",
+        "gebdatum", "geboren", "geboortejaar", "verjaardag", "geburtsdatum", "geburtstag",
+        "geburtsjahr", "gebdat", "datedenaissance", "datenaissance", "naissance", "neele", "nele",
+        "fechadenacimiento", "fechanacimiento", "fechanac", "nacimiento", "datadinascita",
+        "datanascita", "datadenascimento", "datanascimento", "dataurodzenia", "dataur",
+        "dogumtarihi", "dogumgunu", "fodselsdato", "fodselsdag", "fodselsdatum", "fodelsedatum",
     ),
     "birth_month": (
-        "birthmonth", "monthofbirth", "geboortemaand", "geburtsmonat", "moisdenaissance",
-        "mesdenacimiento",
+        "dobmonth", "dobmon", "birthmonth", "monthofbirth", "geboortemaand", "geburtsmonat",
+        "moisdenaissance", "mesdenacimiento",
     ),
     "birth_day": (
-        "dayofbirth", "birthdayofmonth", "geboortedag", "jourdenaissance", "diadenacimiento",
+        "dobday", "dayofbirth", "birthdayofmonth", "geboortedag", "jourdenaissance",
+        "diadenacimiento",
     ),
     "email": (
         "email", "emailaddress", "emailid", "mail", "mailaddress", "emailadres", "mailadres",
@@ -80,15 +81,15 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "postaelettronica", "adresemail", "eposta", "epostadresi", "epostadresse", "epostadress",
     ),
     "phone": (
-        "phone", "phonenumber", "phoneno", "phonenum", "telephone", "telephonenumber", "tel",
-        "telno", "landline", "homephone", "homephonenumber", "contactnumber", "telefoon",
-        "telefoonnummer", "telnr", "telefoonnr", "vastnummer", "telvast", "telefoonvast", "telefon",
-        "telefonnummer", "telefonnr", "festnetz", "numerodetelephone", "telfixe", "telefono",
-        "numerodetelefono", "telefone", "numertelefonu", "nrtelefonu", "telefonnumarasi", "tlf",
-        "tlfnr",
+        "ph", "phno", "tfno", "phone", "phonenumber", "phoneno", "phonenum", "telephone",
+        "telephonenumber", "tel", "telno", "landline", "homephone", "homephonenumber",
+        "contactnumber", "telefoon", "telefoonnummer", "telnr", "telefoonnr", "vastnummer",
+        "telvast", "telefoonvast", "telefon", "telefonnummer", "telefonnr", "festnetz",
+        "numerodetelephone", "telfixe", "telefono", "numerodetelefono", "telefone", "numertelefonu",
+        "nrtelefonu", "telefonnumarasi", "tlf", "tlfnr",
     ),
     "mobile_phone": (
-        "mobile", "mobilephone", "mobilenumber", "mobileno", "mobilephonenumber", "cell",
+        "handynr", "mobile", "mobilephone", "mobilenumber", "mobileno", "mobilephonenumber", "cell",
         "cellphone", "cellnumber", "cellphonenumber", "gsm", "gsmnummer", "gsmnr", "mobnr", "mob",
         "telmobiel", "telefoonmobiel", "mobiel", "mobielnummer", "mobieltelefoonnummer", "mobielnr",
         "mobieletelefoon", "06nummer", "handy", "handynummer", "mobil", "mobilnummer", "mobilnr",
@@ -97,14 +98,14 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "celular", "telemovel", "komorka", "telefonkomorkowy", "ceptelefonu",
     ),
     "address_line": (
-        "addressline", "fulladdress", "streetaddress", "addresslines", "adresregel",
+        "strnr", "addressline", "fulladdress", "streetaddress", "addresslines", "adresregel",
         "volledigadres", "straatenhuisnummer", "straathuisnummer", "straatennummer",
         "straatenhuisnr", "streetandnumber", "streetandhousenumber", "anschrift",
         "strasseundhausnummer", "strassehausnummer", "strasseundnummer", "strasseundhausnr",
         "adressecomplete", "direccioncompleta",
     ),
     "street": (
-        "street", "streetname", "address", "straat", "straatnaam", "adres", "strasse",
+        "addr", "street", "streetname", "address", "straat", "straatnaam", "adres", "strasse",
         "strassenname", "str", "adresse", "rue", "nomderue", "direccion", "domicilio", "calle",
         "indirizzo", "endereco", "morada", "rua", "ulica", "vej", "vejnavn", "gata", "gatuadress",
         "sokak",
@@ -115,13 +116,19 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "numerdomu", "husnummer", "husnr",
     ),
     "house_number_suffix": (
-        "housenumbersuffix", "housenumberaddition", "housesuffix", "toevoeging",
-        "huisnummertoevoeging", "huisnrtoevoeging", "huisletter", "hausnummerzusatz",
+        "toev", "toevaanhuisnr", "huisnrtoev", "housenumbersuffix", "housenumberaddition",
+        "housesuffix", "toevoeging", "huisnummertoevoeging", "huisnrtoevoeging", "huisletter",
+        "hausnummerzusatz",
     ),
     "postal_code": (
-        "postalcode", "postcode", "postcod", "zip", "zipcode", "zippostalcode", "pcode", "plz",
-        "postleitzahl", "codepostal", "cp", "codigopostal", "kodpocztowy", "postakodu",
-        "postnummer", "postnr", "cep",
+        "pc", "cap", "zippostal", "postalcode", "postcode", "postcod", "zip", "zipcode",
+        "zippostalcode", "pcode", "plz", "postleitzahl", "codepostal", "cp", "codigopostal",
+        "kodpocztowy", "postakodu", "postnummer", "postnr", "cep",
+    ),
+    "place_line": (
+        "postcodeplaats", "postcodewoonplaats", "pcplaats", "pcwoonplaats", "plzort", "plzwohnort",
+        "postleitzahlort", "zipcity", "postcodecity", "postcodetown", "postalcodecity",
+        "codepostalville", "cpville",
     ),
     "city": (
         "city", "cityname", "town", "townname", "place", "suburb", "municipality", "locality",
@@ -130,11 +137,12 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "citta", "comune", "cidade", "miasto", "miejscowosc", "sehir", "poststed", "postort",
     ),
     "country": (
-        "country", "countrycode", "land", "landcode", "landescode", "countryname", "pays", "pais",
-        "paese", "kraj", "ulke",
+        "countryregion", "country", "countrycode", "land", "landcode", "landescode", "countryname",
+        "pays", "pais", "paese", "kraj", "ulke",
     ),
     "personal_number": (
-        "ssn", "socialsecuritynumber", "socialsecurityno", "socsecid", "socialsecurityid", "nino",
+        "passport", "mrn", "ncid", "voterregnumber", "voterregnum", "voterid", "sosvoterid", "ssn",
+        "socialsecuritynumber", "socialsecurityno", "socsecid", "socialsecurityid", "nino",
         "nationalinsurancenumber", "nationalid", "nationalidnumber", "nhsnumber", "passportnumber",
         "passportno", "personalnumber", "bsn", "burgerservicenummer", "sofinummer",
         "paspoortnummer", "rijksregisternummer", "steuerid", "steueridentifikationsnummer",
@@ -169,8 +177,16 @@ _REACHED_BY: Final = frozenset({"email", "phone", "mobile_phone"})
 _FORMS: Final = (
     "clean", "cleaned", "current", "fake", "norm", "normalised", "normalized", "orig", "original",
     "raw", "standardised", "standardized", "std", "text", "txt", "value", "huidig", "origineel",
-    "c1", "c2", "desc", "dd", "ddmmyyyy", "mm", "yyyy", "yyyymmdd",
+    "c1", "c2", "desc", "code", "volledig", "dd", "ddmmyyyy", "jjjj", "mm", "yy", "yyyy",
+    "yyyymmdd",
 )  # fmt: skip
+# How names of columns are shortened.
+_SHORT: Final = {
+    "addr": "address", "cd": "code", "ctry": "country", "dt": "date", "nbr": "number",
+    "nm": "name", "num": "number", "yr": "year", "mon": "month",
+}  # fmt: skip
+# Whose address, in one word with what it is.
+_OF_ADDRESS: Final = re.compile(r"^(?:factuur|bezorg|aflever|bezoek|woon)")
 _WHOSE: Final = _KEEPERS.union(_OWNERS)
 _NOT_WHAT: Final = _WHOSE.union(_FORMS)
 # Where somebody was born is no residence, but like it a place that two records of one person share.
@@ -318,6 +334,12 @@ def _fields(
         known = None if number in taken or _is_unusable(kind) else _field_of(column)
         if known is not None and known not in mapped:
             fields.setdefault(known, []).append(number)
+    named = [_plain(column) for column in file.columns]
+    if "birth_date" not in {*fields, *mapped} and {"by", "bm", "bd"} <= set(named):
+        fields |= {
+            field: [named.index(name)]
+            for field, name in (("birth_date", "by"), ("birth_month", "bm"), ("birth_day", "bd"))
+        }
     if "city" not in {*fields, *mapped}:
         births = [
             number
@@ -362,22 +384,36 @@ def _part_shared(
 
 def _field_of(column: str) -> str | None:
     words = _words(column)
+    spelt_out = [_SHORT.get(word, word) for word in words]
+    return _field_of_words(words) or (_field_of_words(spelt_out) if spelt_out != words else None)
+
+
+def _field_of_words(words: list[str]) -> str | None:
     for start in range(len(words)):
-        if start and words[start - 1] not in _WHOSE:
-            break
-        rest = words[start:]
-        while len(rest) > 1 and rest[-1] in _NOT_WHAT:
-            rest = rest[:-1]
-        plain = "".join(rest)
-        for name in (plain, plain.removesuffix("1"), plain.rstrip("23")):
-            field = _FIELD_OF.get(name)
-            # A second number is as good as the first; a second address line is none.
-            if field is None or (plain[-1] in "23" and field not in _REACHED_BY | {"maiden_name"}):
-                continue
-            if field not in _REACHED_BY and not _KEEPERS.isdisjoint(words):
-                continue
+        if start and words[start - 1] not in _WHOSE and not _is_place(words[:start]):
+            return None
+        for end in range(len(words), start, -1):
+            if end < len(words) and words[end] not in _NOT_WHAT:
+                break
+            field = _field_of_name("".join(words[start:end]))
+            if field is not None and (field in _REACHED_BY or _KEEPERS.isdisjoint(words)):
+                return field
+    return None
+
+
+def _field_of_name(plain: str) -> str | None:
+    bare = _OF_ADDRESS.sub("", plain)
+    for name in (plain, plain.removesuffix("1"), plain.rstrip("23"), bare):
+        field = _FIELD_OF.get(name)
+        # A second number is as good as the first; a second address line is none.
+        if field and (plain[-1] not in "23" or field in _REACHED_BY or plain in _FIELD_OF):
             return field
     return None
+
+
+def _is_place(words: list[str]) -> bool:
+    """Whether these words say that what follows is a part of an address: "Address 1 - City"."""
+    return [word for word in words if word not in {*_WHOSE, "1"}] in (["address"], ["addr"])
 
 
 def _known_id(file: InputFile, used: set[int]) -> int | None:

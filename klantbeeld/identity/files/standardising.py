@@ -298,6 +298,13 @@ def _make_given_persons(
             for field, name in fields.items()
             if field in taken.fields
         }  # fmt: skip
+        if "place_line" in values:
+            # "1234 AB Ergens" in a column of its own is the end of an address.
+            place, line = values["place_line"], values.get("address_text", "null")
+            before = f"coalesce({line}, {values.get('given_street', 'null')}, '?')"
+            values["address_text"] = (
+                f"case when {place} is null then {line} else concat({before}, ', ', {place}) end"
+            )
         if born:
             values["birth_date"] = f"coalesce({', '.join(f'dates_{n}.born' for n in born)})"
             values["birth_text"] = f"coalesce({', '.join(f'dates_{n}.written' for n in born)})"

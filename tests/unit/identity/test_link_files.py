@@ -184,6 +184,14 @@ def test_what_is_no_table_is_refused_in_words(
             "first_name middle_name address_line city",
         ),
         ("name,birth_year,birth_month,birthday", "full_name birth_date birth_month birth_day"),
+        (
+            "first_nm,phone_nbr,postal_cd,AddrCity,sex_code",
+            "first_name phone postal_code city gender",
+        ),
+        ("Name,Address 1 - City,Address 1 - Postal Code", "full_name city postal_code"),
+        ("lname_c1,by,bm,bd", "last_name birth_date birth_month birth_day"),
+        ("naam,DOB_DAY,DOB_MON,DOB_YEAR", "full_name birth_day birth_month birth_date"),
+        ("Contactpersoon,Factuuradres,Factuurpostcode", "full_name address_line postal_code"),
         ("name,birthday,address_1,address_2", "full_name birth_date address_line"),
     ],
 )
@@ -288,6 +296,20 @@ def test_a_date_in_three_columns_and_numbers_as_their_country_dials_them(tmp_pat
     file = _file(tmp_path, "\n".join([header, *rows]))
     report, _ = _link(tmp_path, file, truth_column="who")
     assert report.country == "TR"
+    assert report.quality is not None
+    assert report.quality.pair_f1 == 1
+
+
+def test_a_postal_code_and_its_place_in_one_column(tmp_path: Path) -> None:
+    file = _file(
+        tmp_path,
+        "Naam;Adres;Postcode/plaats;wie\n"
+        "Jan Bos;Kerkstraat 12;1234 AB Goes;a\n"
+        "J. Bos;Kerkstr. 12;1234AB GOES;a\n"
+        "Els Vos;Dorpsweg 3;1999 XY Assen;b\n",
+    )
+    report, _ = _link(tmp_path, file, truth_column="wie")
+    assert report.country == "NL"
     assert report.quality is not None
     assert report.quality.pair_f1 == 1
 
