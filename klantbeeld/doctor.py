@@ -301,9 +301,10 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
                 "Nothing is sent there from this home, which is as it should be for a copy.",
             )
         else:
-            enabled = settings.destination_enabled(name)
             try:
-                check_settings(settings, name)
+                enabled = settings.destination_enabled(name)
+                if enabled:
+                    check_settings(settings, name)
             except KlantbeeldError as error:
                 yield Finding(f"destination {name}", "problem", error.message, error.hint)
                 continue

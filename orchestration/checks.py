@@ -15,9 +15,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from ingestion.contracts import Table
+from klantbeeld.errors import SettingsError
 from klantbeeld.quality import BorderResult, Severity
 from klantbeeld.quality.egress import LeavingModel, check_egress
 from klantbeeld.quality.landing import RawTable, check_landing
+from klantbeeld.settings import Settings
 from orchestration.assets.link import PROFILE_RECORDS
 from orchestration.assets.load import raw_asset_key, source_tables
 from orchestration.assets.publish import build_reasons
@@ -67,14 +69,18 @@ def _landing_checks(source: str, tables: tuple[Table, ...]) -> dg.AssetChecksDef
     def landing(
         context: dg.AssetCheckExecutionContext, platform: Platform
     ) -> Iterator[dg.AssetCheckResult]:
-        if not build_reasons(context.run, platform):
-            # Great Expectations costs 4-11 s of CPU to import: not for rows checked before.
+        is_off = _is_switched_off(platform.settings, source)
+        if is_off or not build_reasons(context.run, platform):
+            # Great Expectations costs 4-11 s of CPU to import: not for rows checked before, and
+            # that a source is empty which nobody reads is nothing to look at.
             for name in (LANDING_CONTRACT, LANDING_PLAUSIBLE):
                 yield dg.AssetCheckResult(
                     asset_key=main_table,
                     check_name=name,
                     passed=True,
-                    description="Nothing was loaded since the current version.",
+                    description="The source is switched off."
+                    if is_off
+                    else "Nothing was loaded since the current version.",
                 )
             return
         started = time.monotonic()
@@ -87,6 +93,13 @@ def _landing_checks(source: str, tables: tuple[Table, ...]) -> dg.AssetChecksDef
         yield from _results(context, result, main_table, LANDING_CONTRACT, LANDING_PLAUSIBLE)
 
     return landing
+
+
+def _is_switched_off(settings: Settings, source: str) -> bool:
+    try:
+        return not settings.source_enabled(source)
+    except SettingsError:
+        return False  # the load has said what is wrong
 
 
 def build_egress_checks(manifest: Manifest) -> dg.AssetChecksDefinition:
