@@ -14,6 +14,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel
 
+from klantbeeld.activation import read_manifest, sent_names
 from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import (
     exports,
@@ -145,6 +146,9 @@ def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
     warehouse = Warehouse(settings, control)
     version = warehouse.current()
     rows, linkage = ([], None) if version is None else _read_version(settings, warehouse, version)
+    sent = None
+    if version is not None and version.manifest.exists():
+        sent = sent_names(read_manifest(version.manifest))
     with control.read() as connection:
         return StatusReport(
             home=str(settings.paths.home),
@@ -155,7 +159,7 @@ def read_status(settings: Settings, control: ControlPlane) -> StatusReport:
             linkage=linkage,
             sources=_sources(connection),
             quarantine=open_quarantine(connection),
-            syncs=[_as_it_is(settings, sync) for sync in _syncs(connection)],
+            syncs=[_as_it_is(settings, sync, sent) for sync in _syncs(connection)],
             exports=_exports(connection),
         )
 
@@ -288,8 +292,17 @@ def _syncs(connection: sa.Connection) -> list[SyncStatus]:
     return [SyncStatus.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def _as_it_is(settings: Settings, sync: SyncStatus) -> SyncStatus:
-    """A run that was killed as what it is: written down as running, without a process behind it."""
+def _as_it_is(settings: Settings, sync: SyncStatus, sent: set[str] | None) -> SyncStatus:
+    """A run as what it is: of a sync that the project has no more, or killed while it ran.
+
+    Args:
+        settings: The home's settings.
+        sync: Its last run as it was written down; a killed one still says that it runs.
+        sent: What the current version sends; None if nothing is published.
+    """
+    if sent is not None and sync.sync not in sent:
+        message = "No longer in the published version; what it sent is still there."
+        return sync.model_copy(update={"status": "ended", "message": message})
     lock = settings.paths.home / "locks" / f"{sync.sync}.lock"
     if sync.status != "running" or lock_holder(lock) is not None:
         return sync

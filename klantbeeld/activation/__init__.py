@@ -24,6 +24,7 @@ from klantbeeld.activation.specs import (
     list_audiences,
     list_syncs,
     read_manifest,
+    sent_names,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "reconcile_sync",
     "run_export",
     "run_sync",
+    "sent_names",
     "settle_unknown",
     "side_by_side",
 ]

@@ -21,9 +21,9 @@ from klantbeeld.activation.preflight import Shown
 from klantbeeld.activation.specs import (
     SyncSpec,
     find_sync,
-    list_audiences,
     list_syncs,
     read_manifest,
+    sent_names,
 )
 from klantbeeld.clock import Clock
 from klantbeeld.control import ControlPlane
@@ -118,9 +118,7 @@ def _name_in_log(name: str, home: Home) -> str:
         known = set(connection.scalars(sa.select(sync_runs.c.sync).distinct()))
     version = home.warehouse.current()
     if version is not None and version.manifest.exists():
-        manifest = read_manifest(version.manifest)
-        known |= {spec.name for spec in list_syncs(manifest)}
-        known |= {f"audience_{spec.name}" for spec in list_audiences(manifest)}
+        known |= sent_names(read_manifest(version.manifest))
     for candidate in (name, f"sync_{name}", f"audience_{name}"):
         if candidate in known:
             return candidate

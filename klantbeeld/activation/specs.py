@@ -254,6 +254,12 @@ def list_audiences(manifest: Manifest) -> list[AudienceSpec]:
     return sorted(found, key=lambda spec: spec.name)
 
 
+def sent_names(manifest: Manifest) -> set[str]:
+    """The names under which runs are kept of all that is sent: `sync_...` and `audience_...`."""
+    files = {f"audience_{spec.name}" for spec in list_audiences(manifest)}
+    return files | {spec.name for spec in list_syncs(manifest)}
+
+
 def find_sync(manifest: Manifest, name: str) -> SyncSpec:
     """One sync by its model's name with or without `sync_`, or by its audience's."""
     known = list_syncs(manifest)
@@ -261,8 +267,7 @@ def find_sync(manifest: Manifest, name: str) -> SyncSpec:
         short = spec.name.removeprefix("audience_" if spec.is_audience else "sync_")
         if name in (spec.name, short):
             return spec
-    audiences = [f"audience_{spec.name}" for spec in list_audiences(manifest)]
-    names = ", ".join([spec.name for spec in known] + audiences)
+    names = ", ".join(sorted(sent_names(manifest)))
     raise KlantbeeldError(
         f"there is no sync or audience {name!r} in the published version",
         f"Known: {names or 'none'}. One that is new is known when a run has published it.",

@@ -177,6 +177,13 @@ def test_the_last_run_is_told_as_what_it_did(
     told = "\n".join(delivery_lines(read_status(world.settings, world.control)))
     assert "failed" in told
     assert "ended early" in told
+    version = world.warehouse.current()
+    assert version is not None
+    version.manifest.unlink()
+    version.manifest.write_text('{"nodes": {}}')
+    told = "\n".join(delivery_lines(read_status(world.settings, world.control)))
+    assert "ended" in told
+    assert "No longer in the published version" in told
     world.close()
 
 
