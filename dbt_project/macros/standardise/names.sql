@@ -43,11 +43,13 @@
 
 {#-
     One dash between the two halves of a double name, however it is written: "Jansen - de Vries",
-    "Jansen e/v de Vries", "Jansen geb. de Vries", "Jansen/de Vries".
+    "Jansen e/v de Vries", "Jansen geb. de Vries", "Jansen/de Vries". What tells father from son ("Smith Jr.") is no
+    part of the name.
 -#}
 {% macro double_name_with_dash(folded) -%}
     {{ regex_replace(
-        "replace(" ~ folded ~ ", 'v/d', 'v d')", ' *(?:-| e[/.]v[.]? | geb[.]? | geboren |/)[ -]*', '-'
+        regex_replace("replace(" ~ folded ~ ", 'v/d', 'v d')", '[ ,]+(?:jr|sr|jnr|snr|iii?)[.]? *$', ''),
+        ' *(?:-| e[/.]v[.]? | geb[.]? | geboren |/)[ -]*', '-'
     ) }}
 {%- endmacro %}
 
