@@ -10,13 +10,13 @@ profile_records   -> linkage_quality (warns)
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from ingestion.contracts import Table
 from klantbeeld.errors import SettingsError
-from klantbeeld.quality import BorderResult, Severity
+from klantbeeld.quality import BorderResult, Finding, Severity
 from klantbeeld.quality.egress import LeavingModel, check_egress
 from klantbeeld.quality.landing import RawTable, check_landing
 from klantbeeld.settings import Settings
@@ -89,7 +89,7 @@ def _landing_checks(source: str, tables: tuple[Table, ...]) -> dg.AssetChecksDef
         ]
         with platform.warehouse.build() as connection:
             result = check_landing(connection, source, raw)
-        _tell(f"landing border {source}", len(tables), "tables", len(result.findings), started)
+        _tell(f"landing border {source}", len(tables), "tables", result.findings, started)
         yield from _results(context, result, main_table, LANDING_CONTRACT, LANDING_PLAUSIBLE)
 
     return landing
@@ -134,7 +134,7 @@ def build_egress_checks(manifest: Manifest) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, platform: Platform
     ) -> Iterator[dg.AssetCheckResult]:
         started = time.monotonic()
-        broken = 0
+        findings: list[Finding] = []
         chosen = {key.asset_key for key in context.selected_asset_check_keys}
         for node in leaving:
             key = dg.AssetKey(asset_path(node))
@@ -142,9 +142,9 @@ def build_egress_checks(manifest: Manifest) -> dg.AssetChecksDefinition:
                 continue
             with platform.warehouse.build() as connection:
                 result = check_egress(connection, f"egress_{node['name']}", [_leaving(node)])
-            broken += len(result.findings)
+            findings += result.findings
             yield from _results(context, result, key, EGRESS_CONTRACT, EGRESS_PLAUSIBLE)
-        _tell("egress border", len(chosen), "models", broken, started)
+        _tell("egress border", len(chosen), "models", findings, started)
 
     return egress_checks
 
@@ -228,7 +228,13 @@ def _results(
         )
 
 
-def _tell(border: str, subjects: int, what: str, broken: int, started: float) -> None:
-    counts: dict[str, int | float | str] = {what: subjects, "broken_expectations": broken}
+def _tell(
+    border: str, subjects: int, what: str, findings: Sequence[Finding], started: float
+) -> None:
+    counts = {what: subjects, "broken_expectations": len(findings)}
     seconds = time.monotonic() - started
-    progress().done("check", border, counts, seconds, "attention" if broken else "done")
+    progress().done("check", border, counts, seconds, "attention" if findings else "done")
+    for finding in findings:
+        # What blocks is told at the end of the run.
+        if finding.rule.severity is Severity.WARNS:
+            progress().warn(str(finding))

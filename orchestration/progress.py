@@ -81,6 +81,10 @@ class Progress:
         if found not in self.problems:
             self.problems.append(found)
 
+    def warn(self, text: str) -> None:
+        """Show what somebody may look at, below the line of what was done; it needs nobody now."""
+        self._write(f"  warning: {text}")
+
     def say(self, text: str) -> None:
         """Show a line that is not part of the record."""
         self._write(text)

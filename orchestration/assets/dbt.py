@@ -270,7 +270,7 @@ def _tell_tests(checks: int, failed: int, warned: list[str], seconds: float) -> 
     counts = {"tests": checks, "failed": failed, "warnings": len(warned)}
     progress().done("check", "dbt tests", counts, seconds, status)
     for name in sorted(warned):
-        progress().say(f"  warning: {name}")
+        progress().warn(name)
 
 
 def _failure(failed: list[str], outcome: Outcome) -> str:

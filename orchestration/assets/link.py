@@ -118,17 +118,20 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
         "new_ids": 0 if unchanged else report.created_ids,
         "merged_ids": 0 if unchanged else report.merged_ids,
     }
-    status = "unchanged" if unchanged else "done"
+    warnings = [*report.warnings]
+    if report.waiting_version:
+        warnings.append(
+            f"Values frozen anew ({report.waiting_version}) would move too many records to another "
+            "profile: they are not used until somebody promotes them. `klantbeeld identity models "
+            f"{report.waiting_version}` shows which."
+        )
+    status = "attention" if warnings else "unchanged" if unchanged else "done"
     progress().done("link", "records to profiles", counts, seconds, status)
+    for warning in warnings:
+        context.log.warning(warning)
+        progress().warn(warning)
     _tell("records to companies", companies, ("records", "companies"))
     _tell("profiles to households", households, ("members", "households"))
-    for warning in report.warnings:
-        context.log.warning(warning)
-    if report.waiting_version:
-        context.log.warning(
-            f"Values frozen anew ({report.waiting_version}) would move too many records to another "
-            "profile: they are not used until somebody promotes them."
-        )
     figures = {
         "profile_records": {
             **_figures(report),
