@@ -5,7 +5,7 @@ Here: names. Not here: what is made of the values (`standardising`).
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -251,6 +251,7 @@ def recognise(
     id_column: str | None = None,
     source_column: str | None = None,
     truth_column: str | None = None,
+    holds_emails: Callable[[InputFile, int], bool] | None = None,
 ) -> list[Columns]:
     """What the columns of each file are taken for.
 
@@ -260,6 +261,8 @@ def recognise(
         id_column: The column that names a row; None to look for a common one.
         source_column: The column that names a row's source.
         truth_column: The column that tells who is who; never compared.
+        holds_emails: Whether a column holds e-mail addresses by its values, for files where no
+            name of a column says so.
 
     Raises:
         KlantbeeldError: A named column is in no file, or a file has nothing to compare.
@@ -292,6 +295,18 @@ def recognise(
             )
         taken = {number for number in (truth, source, own_id) if number is not None}
         fields = _fields(file, mapped, taken)
+        if holds_emails is not None and "email" not in {*fields, *mapped}:
+            used = {number for numbers in fields.values() for number in numbers} | taken
+            found_emails = next(
+                (
+                    number
+                    for number, kind in enumerate(file.types)
+                    if number not in used and kind == "VARCHAR" and holds_emails(file, number)
+                ),
+                None,
+            )
+            if found_emails is not None:
+                fields["email"] = (found_emails,)
         if id_column is None:
             used = {number for numbers in fields.values() for number in numbers} | taken
             own_id = _known_id(file, used)

@@ -23,6 +23,7 @@ from klantbeeld.identity.files.copies import set_copies_aside
 from klantbeeld.identity.files.reading import InputFile, read_files
 from klantbeeld.identity.files.standardising import (
     LINKAGE_RECORDS,
+    holds_emails,
     standardise,
     write_birth_texts,
 )
@@ -178,7 +179,12 @@ def _link(
     begin("reading")
     files = read_files(con, list(request.inputs), lambda share: begin("reading", share))
     columns = recognise(
-        files, request.mapped, request.id_column, request.source_column, request.truth_column
+        files,
+        request.mapped,
+        request.id_column,
+        request.source_column,
+        request.truth_column,
+        lambda file, number: holds_emails(con, file, number),
     )
     listener.recognised(files, columns)
 

@@ -38,6 +38,8 @@ _BRITISH_CODE: Final = "^[A-Za-z]{1,2}[0-9][0-9A-Za-z]? ?[0-9][A-Za-z]{2}$"
 # From this share of birth dates over 120 years ago on, the file is of the past.
 _PAST_SHARE: Final = 0.05
 _NAMED_ROWS: Final = 5
+# Values by which a column is told whose name says nothing.
+_LOOKED_AT: Final = 1_000
 # A shorter personal number is a count, and one of more rows was made up.
 _SHORTEST_NUMBER: Final = 5
 _MOST_OF_ONE_NUMBER: Final = 50
@@ -74,6 +76,23 @@ class Standardised:
     rows: int
     country: str
     remarks: tuple[str, ...]
+
+
+def holds_emails(con: duckdb.DuckDBPyConnection, file: InputFile, number: int) -> bool:
+    """Whether a column of text holds e-mail addresses, most of them of one row or two.
+
+    A column of a few addresses over and over is not the person's: a shop's, a colleague's.
+    """
+    row = con.execute(f"""
+        select count(*), count(*) filter (regexp_matches(text, '^[^@ ]+@[^@ ]+[.][^@ ]+$')),
+            count(distinct text)
+        from (
+            select lower(trim(c{number})) as text from {file.table}
+            where trim(c{number}) != '' limit {_LOOKED_AT}
+        )
+    """).fetchone() or (0, 0, 0)
+    texts, emails, different = (int(n) for n in row)
+    return texts > 0 and emails >= 0.8 * texts and different >= texts / 5
 
 
 def standardise(

@@ -300,6 +300,13 @@ def test_a_date_in_three_columns_and_numbers_as_their_country_dials_them(tmp_pat
     assert report.quality.pair_f1 == 1
 
 
+def test_e_mail_addresses_are_known_by_their_values(tmp_path: Path) -> None:
+    rows = [f"Els Bos{n};els{n}@post.example;winkel@shop.example" for n in range(6)]
+    content = "naam;veld_7;verkoper\n" + "\n".join(rows)
+    report, _ = _link(tmp_path, _file(tmp_path, content))
+    assert report.columns[0].fields == {"full_name": (0,), "email": (1,)}
+
+
 def test_a_postal_code_and_its_place_in_one_column(tmp_path: Path) -> None:
     file = _file(
         tmp_path,
