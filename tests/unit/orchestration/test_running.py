@@ -119,8 +119,10 @@ def test_a_line_says_stage_what_counts_and_seconds() -> None:
         progress().done("link", "companies", {"companies": 1, "new_ids": 1, "read": 1})
         progress().problem("load", "crm", "2 rows went into quarantine", "attention")
         progress().problem("load", "crm", "2 rows went into quarantine", "attention")
+        progress().warn("raw_crm.leads: expected at least one row")
     line = stream.getvalue()
     assert "crm" in line
+    assert "  warning: raw_crm.leads: expected at least one row\n" in line
     assert "1,234 read, 2 quarantined" in line
     assert "1 company, 1 new id, 1 read" in line
     assert len(record.problems) == 1
