@@ -310,7 +310,8 @@ def _show_plan(report: PlanReport, as_json: bool) -> None:
             "held": f"`klantbeeld sync approve {report.sync}` lets it go",
             "approved": "approved; the next run sends it",
         }
-        hint = done.get(report.status, f"`klantbeeld sync apply {report.plan_id}` sends it")
+        sends = f"`klantbeeld sync apply {report.plan_id}` sends it" if total else "nothing to send"
+        hint = done.get(report.status, sends)
         click.echo(f"Plan {report.plan_id}: {hint}")
 
 
