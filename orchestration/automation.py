@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -100,38 +101,62 @@ def send_job() -> Job:
 
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
-    """The schedules, stopped until somebody switches them on."""
+    """The schedules, stopped until somebody switches them on.
+
+    What is due once a day is tried each quarter of an hour until no other run is in its way.
+    """
     return [
         _send_schedule(),
-        _schedule("incremental_schedule", "incremental_job", "7 * * * *", "Every hour."),
+        _schedule("incremental_schedule", "incremental_job", ["7 * * * *"], "Every hour."),
         _schedule(
-            "full_schedule", "full_job", "30 2 * * *", "Every night, after the day's last file."
+            "full_schedule",
+            "full_job",
+            ["30,45 2 * * *", "*/15 3-5 * * *"],
+            "Every night, after the day's last file.",
+            is_daily=True,
         ),
         _schedule(
             "reconciliation_schedule",
             "reconciliation_job",
-            "30 3 * * 0",
+            ["30,45 3 * * 0", "*/15 4-6 * * 0"],
             "Every Sunday, after the nightly run.",
+            is_daily=True,
         ),
         _schedule(
-            "training_schedule", "training_job", "0 5 * * 0", "Every Sunday, when it is quiet."
+            "training_schedule",
+            "training_job",
+            ["*/15 5-8 * * 0"],
+            "Every Sunday, when it is quiet.",
+            is_daily=True,
         ),
     ]
 
 
-def _schedule(name: str, job: str, cron: str, description: str) -> dg.ScheduleDefinition:
+def _schedule(
+    name: str, job: str, cron: list[str], description: str, *, is_daily: bool = False
+) -> dg.ScheduleDefinition:
+    time_zone = load_settings().time_zone
+
     @dg.schedule(
         name=name,
         job_name=job,
         cron_schedule=cron,
-        execution_timezone=load_settings().time_zone,
+        execution_timezone=time_zone,
         description=description,
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
-    def schedule() -> dg.RunRequest | dg.SkipReason:
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         holder = lock_holder(load_settings().paths.lock_file)
         if holder is not None:
             return dg.SkipReason(f"A run is in progress: {holder.get('purpose', 'unknown')}.")
+        if is_daily:
+            local = context.scheduled_execution_time.astimezone(ZoneInfo(time_zone))
+            started = dg.RunsFilter(
+                tags={"dagster/schedule_name": name},
+                created_after=local.replace(hour=0, minute=0, second=0, microsecond=0),
+            )
+            if context.instance.get_runs_count(started):
+                return dg.SkipReason("It ran today.")
         return dg.RunRequest()
 
     return schedule

@@ -18,7 +18,7 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.control.tables import record_aliases, steward_decisions
 from klantbeeld.identity.aliases import read_aliases
 from klantbeeld.identity.clustering import Constraints, Ints, connected_components
-from klantbeeld.identity.decisions import Contradiction, active_decisions, resolve
+from klantbeeld.identity.decisions import Contradiction, as_table, read_decisions, resolve
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Decided:
     """What people decided, before it is laid over records.
 
     Attributes:
-        decisions: Those in force: decision_id, verdict, record_id_l, record_id_r.
+        decisions: decision_id, verdict, record_id_l, record_id_r.
         aliases: Re-keyed records: old_record_id, new_record_id.
     """
 
@@ -58,20 +58,26 @@ class Binding:
     aliases: pa.Table
 
 
-def decided_state(control: ControlPlane) -> str:
-    """A token that changes with every decision and every alias; rows are never edited."""
-    decisions = sa.select(
-        sa.func.count(), sa.func.count(steward_decisions.c.revoked_at)
-    ).select_from(steward_decisions)
-    aliases = sa.select(sa.func.count(), sa.func.max(record_aliases.c.given_at))
+def decisions_state(control: ControlPlane) -> str:
+    """A token that changes with every decision; rows are never edited."""
+    counts = sa.select(sa.func.count(), sa.func.count(steward_decisions.c.revoked_at)).select_from(
+        steward_decisions
+    )
     with control.read() as connection:
-        counts = [*connection.execute(decisions).one(), *connection.execute(aliases).one()]
-    return ",".join(str(count) for count in counts)
+        return ",".join(str(count) for count in connection.execute(counts).one())
 
 
-def read_decided(control: ControlPlane) -> Decided:
-    """Read the decisions in force and the re-keyed records."""
-    return Decided(active_decisions(control), read_aliases(control))
+def aliases_state(control: ControlPlane) -> str:
+    """A token that changes with every re-keyed record."""
+    known = sa.select(sa.func.count(), sa.func.max(record_aliases.c.given_at))
+    with control.read() as connection:
+        return ",".join(str(one) for one in connection.execute(known).one())
+
+
+def read_decided(control: ControlPlane, *, with_revoked: bool = False) -> Decided:
+    """Read the decisions in force, or all that ever were, and the re-keyed records."""
+    decisions = as_table(read_decisions(control, with_revoked=with_revoked))
+    return Decided(decisions, read_aliases(control))
 
 
 def bind(con: duckdb.DuckDBPyConnection, decided: Decided, count: int) -> Binding:
@@ -208,7 +214,7 @@ def _hide(con: duckdb.DuckDBPyConnection, people: Ints) -> None:
     columns = [
         name
         for name, *_ in con.execute("select * from people limit 0").description or ()
-        if name not in {"id", "record_id", "source", "digest"}
+        if name not in {"id", "record_id", "source", "digest", "link_digest"}
     ]
     con.register("hidden", pa.table({"id": people}))
     con.execute(

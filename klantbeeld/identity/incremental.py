@@ -9,7 +9,8 @@ on its two records; whether two records meet, on the sizes of the blocks they sh
 a component, on its own pairs. So pairs are made and weighed again for the records that changed and
 for those in a block that crossed the largest size allowed; and the components that hold one of
 these, or that one of their pairs now joins, are closed and clustered again. The rest stays. Who is
-subject to a decision of a steward counts as changed; a new decision has everything linked.
+subject to a decision of a steward is touched by every change; once decisions are others, who ever
+was subject to one counts as changed, since what is decided can hide a record from its blocks.
 
 Why it costs little: of every record a digest, its component and its blocks are kept, as numbers.
 They tell what changed and who meets whom; what is compared is made for the records reached only.
@@ -71,7 +72,7 @@ class Changes:
     @property
     def is_small(self) -> bool:
         """Whether linking everything would cost more; records that are different count twice."""
-        return self.came + self.went <= MOST_CHANGED * self.known
+        return 0 < self.came + self.went <= MOST_CHANGED * self.known
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def state_sql(largest_blocks: Mapping[str, int]) -> str:
     """
     digests = {
         "key_digest": "case when deterministic_key is not null then hash(deterministic_key) end",
-        "link_digest": "case when linked_record_id is not null then hash(linked_record_id) end",
+        "link_digest": "link_digest",
         **block_columns(largest_blocks),
     }
     return f"""
@@ -126,7 +127,9 @@ def state_sql(largest_blocks: Mapping[str, int]) -> str:
     """
 
 
-def find_changes(own: duckdb.DuckDBPyConnection, known: Known) -> Changes | None:
+def find_changes(
+    own: duckdb.DuckDBPyConnection, known: Known, records: str, decided_anew: Decided | None = None
+) -> Changes | None:
     """Compare the records with those that were linked last.
 
     Makes `came` (row_number, digest: the records that are new or different) and `former` (the rows
@@ -135,6 +138,8 @@ def find_changes(own: duckdb.DuckDBPyConnection, known: Known) -> Changes | None
     Args:
         own: The linkage's own database, after `preparation.make_digests`.
         known: The tables of the last linkage.
+        records: The table of the linkage records.
+        decided_anew: If other decisions are in force than then, all that ever were.
 
     Returns:
         None if nothing is known of the last linkage.
@@ -149,12 +154,22 @@ def find_changes(own: duckdb.DuckDBPyConnection, known: Known) -> Changes | None
         """)
     except (duckdb.CatalogException, duckdb.BinderException):
         return None
+    if decided_anew is not None:
+        make_decided_records(own, decided_anew, records)
+        own.execute(f"""
+            insert into moved
+            select digests.row_number, digests.digest, linked.digest
+            from {state} as linked
+            inner join digests on digests.digest = linked.digest
+            where linked.record_id in (from decided_records)
+        """)
     own.execute(
         "create table came as select row_number, digest from moved where digest is not null"
     )
     own.execute(f"""
         create table former as
-        from {state} where digest in (select former_digest from moved where digest is null)
+        from {state}
+        where digest in (select former_digest from moved where former_digest is not null)
     """)
     own.execute("drop table moved")
     present, came, went, linked = _row(

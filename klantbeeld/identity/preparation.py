@@ -178,7 +178,7 @@ def make_people(
     """Make the table `people` from linkage records.
 
     `id` numbers the records in the order of their record id, so that nothing depends on input
-    order; `digest` tells whether a record changed.
+    order; `digest` tells whether a record changed, `link_digest` which one it names.
 
     Args:
         con: The linkage's own database.
@@ -282,6 +282,8 @@ def make_people(
                 city_std as city,
                 deterministic_key,
                 linked_record_id,
+                case when linked_record_id is not null then hash(linked_record_id) end
+                    as link_digest,
                 digest
             from named
         )

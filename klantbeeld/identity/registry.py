@@ -320,7 +320,10 @@ def _write(
     metrics: dict[str, Any],
     changes: pa.Table | None,
 ) -> ModelVersion:
-    """The files first: a row without its files would stop every later run."""
+    """The files first: a row without its files would stop every later run.
+
+    Of candidates of one kind only the newest waits: each week would add one that nobody looks at.
+    """
     folder = settings.paths.models_dir / name
     named = model.with_version(name)
     write_atomic(folder / PARAMETERS, named.to_json() + "\n")
@@ -328,6 +331,18 @@ def _write(
     if changes is not None:
         write_changes(folder, changes)
         metrics = {**metrics, **count_changes(changes)}
+    if status == "candidate":
+        kind = name.rpartition(".")[0]
+        waiting = sa.select(linkage_models.c.model_version).where(
+            linkage_models.c.status == "candidate"
+        )
+        names: list[str] = list(connection.scalars(waiting))
+        superseded = [other for other in names if other.rpartition(".")[0] == kind]
+        connection.execute(
+            linkage_models.update()
+            .where(linkage_models.c.model_version.in_(superseded))
+            .values(status="retired")
+        )
     connection.execute(
         linkage_models.insert().values(
             model_version=name,

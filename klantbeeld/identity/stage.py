@@ -23,7 +23,13 @@ from klantbeeld.control import ControlPlane
 from klantbeeld.identity import incremental, preparation, registry
 from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.clustering import Flags, Ints
-from klantbeeld.identity.constraints import Binding, bind, decided_state, read_decided
+from klantbeeld.identity.constraints import (
+    Binding,
+    aliases_state,
+    bind,
+    decisions_state,
+    read_decided,
+)
 from klantbeeld.identity.frozen import Frozen
 from klantbeeld.identity.linking import Linkage, freeze, link_people
 from klantbeeld.identity.outcome import (
@@ -135,13 +141,12 @@ def link(
     started = time.monotonic()
     version = registry.current_version(settings, control)
     official = identity_state(control)
-    decided = decided_state(control)
+    basis, decided = _basis(settings, control, version), decisions_state(control)
     waiting = ""
     with preparation.beside(con) as own:
         contents = preparation.make_digests(own, preparation.in_build(con, preparation.INPUT_TABLE))
         if contents and how is not How.RECONCILE:
-            basis = _basis(settings, version, decided)
-            kept = _kept_report(con, f"{basis}:{contents}", official)
+            kept = _kept_report(con, f"{basis}|{decided}|{contents}", official)
             if kept is not None:
                 return kept
         work = None
@@ -178,7 +183,7 @@ def link(
                 write_tables(con, in_part=work.mode == INCREMENTAL)
                 report = _report(con, own, version, work, ids)
                 report = replace(report, seconds=round(time.monotonic() - started, 2))
-                digest = f"{_basis(settings, version, decided)}:{contents}"
+                digest = f"{_basis(settings, control, version)}|{decided}|{contents}"
                 write_report(con, own, report, run_id, digest, based_on=history.state)
                 con.execute("commit")
             except BaseException:
@@ -252,15 +257,17 @@ def _link_changes(
     official: str,
 ) -> _Work | None:
     """Link what changed since the last linkage; None if everything has to be linked."""
-    former = _former_report(con, _basis(settings, version, decided_state(control)), official)
+    former = _former_report(con, _basis(settings, control, version), official)
     frozen = version.frozen()
     if former is None or frozen is None:
         return None
-    known = _known(con)
-    changes = incremental.find_changes(own, known)
+    report, decided_then = former
+    is_decided_anew = decided_then != decisions_state(control)
+    decided_anew = read_decided(control, with_revoked=True) if is_decided_anew else None
+    known, records = _known(con), preparation.in_build(con, preparation.INPUT_TABLE)
+    changes = incremental.find_changes(own, known, records, decided_anew)
     if changes is None or not changes.is_small or _why_to_freeze(frozen, changes.records):
         return None
-    records = preparation.in_build(con, preparation.INPUT_TABLE)
     decided = read_decided(control)
     reached = incremental.make_reached_people(own, known, records, settings, frozen, decided)
     if reached is None:
@@ -279,7 +286,7 @@ def _link_changes(
         binding=reached.binding,
         frozen=frozen,
         suppressed=reached.suppressed,
-        unlisted_values=former.unlisted_values,
+        unlisted_values=report.unlisted_values,
     )
 
 
@@ -353,16 +360,19 @@ def _clusters(
     return own.execute(clusters).to_arrow_table()
 
 
-def _former_report(con: duckdb.DuckDBPyConnection, basis: str, official: str) -> LinkReport | None:
-    """The last linkage of this build, if what changed since can be added to it.
+def _former_report(
+    con: duckdb.DuckDBPyConnection, basis: str, official: str
+) -> tuple[LinkReport, str] | None:
+    """The last linkage of this build, and the state of decisions then, if changes can be added.
 
     It was made on the same basis, and its ids are the official ones: records that did not change
     keep theirs.
     """
     row = read_columns(con, "input_digest", "state_after")
-    if row is None or not row[0].startswith(f"{basis}:") or row[1] != official:
+    if row is None or row[1] != official:
         return None
-    return read_report(con)
+    basis_then, decided, _ = row[0].rsplit("|", 2)
+    return (read_report(con), decided) if basis_then == basis else None
 
 
 def _make_outcome(
@@ -388,13 +398,14 @@ def _make_outcome(
         )
 
 
-def _basis(settings: Settings, version: ModelVersion, decided: str) -> str:
-    """A digest of all that the outcome depends on but the records and the official ids."""
+def _basis(settings: Settings, control: ControlPlane, version: ModelVersion) -> str:
+    """What the outcome depends on but the records, the decisions and the official ids."""
     asked = settings.identity
     kept = ",".join(sorted(asked.kept_values))
     review = (asked.review_size, asked.review_probability, asked.review_pairs)
     model = (version.name, version.fingerprint)
-    parts = (_code_digest(), *model, asked.join_probability, kept, *review, decided)
+    aliases = aliases_state(control)
+    parts = (_code_digest(), *model, asked.join_probability, kept, *review, aliases)
     return ":".join(str(part) for part in parts)
 
 

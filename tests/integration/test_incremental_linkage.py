@@ -17,9 +17,9 @@ from benchmarks.populations import population
 from klantbeeld import identity
 from klantbeeld.control import ControlPlane, open_control
 from klantbeeld.errors import KlantbeeldError
-from klantbeeld.identity import registry
+from klantbeeld.identity import incremental, registry
 from klantbeeld.identity.aliases import add_aliases
-from klantbeeld.identity.decisions import decide
+from klantbeeld.identity.decisions import active_decisions, decide, revoke
 from klantbeeld.identity.promotion import SCHEMA, read_changes
 from klantbeeld.identity.stage import How
 from klantbeeld.settings import Settings, load_settings
@@ -49,6 +49,7 @@ FIGURES = (
     "large_clusters",
     "review_items",
 )
+VERDICTS = ("same", "different", "pass_through", "undo")
 Row = dict[str, Any]
 
 
@@ -124,9 +125,27 @@ def _apply(rows: dict[str, Row], step: tuple[str, int, int, str]) -> None:
         rows[new] = rows[name] | {"record_id": new, field: rows[giver].get(field)}
 
 
+def _steward(home: Home, names: list[str], step: tuple[str, int, int, str]) -> bool:
+    """Decide about two records or one, or undo what was decided; whether anything was."""
+    verdict, at, other, _ = step
+    try:
+        if verdict == "undo":
+            known = active_decisions(home.control)["decision_id"].to_pylist()
+            revoke(home.control, known[at % len(known)], by="ilse", why="asked")
+        else:
+            second = None if verdict == "pass_through" else names[other % len(names)]
+            decide(
+                home.control, verdict, [(names[at % len(names)], second)], by="ilse", why="asked"
+            )
+    except KlantbeeldError:
+        # It is decided already, or contradicts what is.
+        return False
+    return True
+
+
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["add", "add", "change", "change", "remove"]),
+        st.sampled_from(["add", "add", "change", "change", "remove", *VERDICTS]),
         st.integers(0, 10_000),
         st.integers(0, 10_000),
         st.sampled_from(FIELDS),
@@ -141,7 +160,9 @@ def _check(
 ) -> None:
     records, _ = population(PERSONS, 5)
     rows = {row["record_id"]: row for row in records.to_pylist()}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # Of so few people, the decisions alone are about many.
+        patch.setattr(incremental, "MOST_CHANGED", 0.5)
         home = _home(Path(folder), records.schema)
         home.load(list(rows.values()))
         home.link()
@@ -153,13 +174,18 @@ def _check(
         home.publish()
         for steps in batches:
             linked = dict(rows)
+            is_decided = False
             for step in steps:
-                _apply(rows, step)
+                if step[0] in VERDICTS:
+                    is_decided |= _steward(home, sorted(rows), step)
+                else:
+                    _apply(rows, step)
             home.load(list(rows.values()))
             report = home.link()
             # An edit may give a record what it has, and a later one take an earlier one back.
-            assert (report.status == "unchanged") == (rows == linked)
-            if rows == linked:
+            is_same = rows == linked and not is_decided
+            assert (report.status == "unchanged") == is_same
+            if is_same:
                 continue
             assert report.mode == "incremental"
             part = home.outcome()
@@ -211,6 +237,11 @@ EVERYTHING = [
     [(kind, 37 * at, 11 * at + 3, field) for at, field in enumerate(FIELDS)]
     for kind in ("add", "change", "remove")
 ]
+# What is decided anew hides a record and shows one, joins and parts.
+EVERYTHING[1] += [
+    ("pass_through", 25, 0, ""), ("same", 61, 140, ""), ("different", 70, 71, ""),
+    ("undo", 0, 0, ""), ("undo", 4, 0, ""),
+]  # fmt: skip
 # Keys of other records, on records that come before them.
 EVERYTHING[0] += [("add", 7 * at, 2 * at + 1, "deterministic_key") for at in range(8)]
 

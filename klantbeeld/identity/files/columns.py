@@ -140,14 +140,14 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "countryregion", "country", "countrycode", "land", "landcode", "landescode", "countryname",
         "pays", "pais", "paese", "kraj", "ulke",
     ),
+    # Not those that the law keeps for other ends, such as the Dutch BSN (article 46 UAVG) and the
+    # French NIR: who may use one says so.
     "personal_number": (
-        "passport", "mrn", "ncid", "voterregnumber", "voterregnum", "voterid", "sosvoterid", "ssn",
+        "mrn", "ncid", "voterregnumber", "voterregnum", "voterid", "sosvoterid", "ssn",
         "socialsecuritynumber", "socialsecurityno", "socsecid", "socialsecurityid", "nino",
         "nationalinsurancenumber", "nationalid", "nationalidnumber", "nhsnumber", "passportnumber",
-        "passportno", "personalnumber", "bsn", "burgerservicenummer", "sofinummer",
-        "paspoortnummer", "rijksregisternummer", "steuerid", "steueridentifikationsnummer",
-        "sozialversicherungsnummer", "ahvnummer", "numerodesecuritesociale", "numsecu", "dni",
-        "nif", "codicefiscale", "pesel", "cpf", "personnummer", "cprnummer", "cpr", "tckimlikno",
+        "passportno", "personalnumber", "paspoortnummer", "dni", "nif", "codicefiscale", "pesel",
+        "cpf", "tckimlikno",
     ),
     "loyalty_number": (
         "loyaltynumber", "loyaltyno", "loyaltycard", "loyaltycardnumber", "loyaltyid",

@@ -1,11 +1,13 @@
 """The code location: it loads, every stage has its place, and the path is one."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from klantbeeld.settings import Settings
+from klantbeeld.warehouse.lock import run_lock
 from orchestration.assets.send import build_send_assets
 from orchestration.manifest import audiences, read_manifest, record_syncs
 
@@ -121,6 +123,20 @@ def test_jobs_and_schedules(definitions: dg.Definitions) -> None:
     assert {s.execution_timezone for s in schedules.values()} == {"Europe/Amsterdam"}
     # Somebody switches them on: a UI that is opened to look must not begin to work.
     assert all(s.default_status is dg.DefaultScheduleStatus.STOPPED for s in schedules.values())
+
+
+def test_what_is_due_once_a_day_waits_for_its_turn_and_runs_once(
+    definitions: dg.Definitions, parsed_home: Settings
+) -> None:
+    schedule = definitions.get_repository_def().get_schedule_def("full_schedule")
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(instance, scheduled_execution_time=datetime.now(UTC))
+        with run_lock(parsed_home.paths.lock_file, purpose="run"):
+            assert not schedule.evaluate_tick(context).run_requests
+        assert len(schedule.evaluate_tick(context).run_requests or ()) == 1
+        tags = {"dagster/schedule_name": schedule.name}
+        instance.add_run(dg.DagsterRun(job_name=schedule.job_name, tags=tags))
+        assert not schedule.evaluate_tick(context).run_requests
 
 
 def test_training_is_in_no_regular_run(definitions: dg.Definitions) -> None:
