@@ -377,6 +377,13 @@ def test_versions_of_long_ago_lose_their_values_and_no_other_does(home: Home) ->
     made = registry.write_frozen_version(home.settings, home.control, first, frozen, {})
     assert made.name == "default-1.8"
 
+    # Another one that waits takes the place of the one before.
+    newer = registry.write_frozen_version(
+        home.settings, home.control, first, frozen, {}, changes=SCHEMA.empty_table()
+    )
+    waits = {one.model_version: one.status for one in registry.list_versions(home.control)}
+    assert (waits[waiting.name], waits[newer.name]) == ("retired", "candidate")
+
 
 def test_new_junk_is_counted_until_values_are_frozen_anew(home: Home) -> None:
     rows = home.con.execute("from intermediate.int_linkage_records").to_arrow_table().to_pylist()
