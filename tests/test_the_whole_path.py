@@ -101,11 +101,20 @@ class Place:
 
     def rows_version(self) -> str:
         """The version of the CRM's contacts by which the UI tells what is out of date."""
+        return self._materialized("raw_crm", "contacts").tags[DATA_VERSION_TAG]
+
+    def columns_in_ui(self, *path: str) -> list[str]:
+        """The columns that the UI shows of an asset."""
+        shown = self._materialized(*path).metadata["dagster/column_schema"]
+        assert isinstance(shown, dg.TableSchemaMetadataValue)
+        return [column.name for column in shown.schema.columns]
+
+    def _materialized(self, *path: str) -> dg.AssetMaterialization:
         with open_instance(self.settings) as instance:
-            event = instance.get_latest_materialization_event(dg.AssetKey(["raw_crm", "contacts"]))
+            event = instance.get_latest_materialization_event(dg.AssetKey(path))
         assert event is not None
         assert event.asset_materialization is not None
-        return event.asset_materialization.tags[DATA_VERSION_TAG]
+        return event.asset_materialization
 
     def ids(self, space: IdSpace) -> tuple[set[str], set[str]]:
         """The ids of one kind that the current version has, and those that are official."""
@@ -155,6 +164,7 @@ def test_the_whole_path(place: Place) -> None:
     exported = sorted(place.home.parent.rglob("*.manifest.json"))
     assert len(exported) == 5
     rows_of_first = place.rows_version()
+    assert place.columns_in_ui("identity", "profile_records")[:2] == ["record_id", "profile_id"]
 
     # The second run: nothing new, nothing built, nothing written.
     second = place.run()

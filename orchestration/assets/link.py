@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import dagster as dg
+import duckdb
 
 from klantbeeld.failpoints import failpoint
 from klantbeeld.warehouse import row_counts
@@ -106,7 +107,7 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
         seconds = time.monotonic() - started
         companies = identity.link_companies(connection, settings, control, context.run_id)
         households = identity.form_households(connection, settings, control, context.run_id)
-        rows = row_counts(connection)
+        rows, columns = row_counts(connection), _columns(connection)
     failpoint("link.after")
     unchanged = report.status == "unchanged"
     counts: dict[str, int | float | str] = {
@@ -145,9 +146,22 @@ def link(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Resu
             asset_key=["identity", table],
             metadata={
                 "dagster/row_count": rows.get(f"identity.{table}", 0),
+                "dagster/column_schema": dg.TableSchema(columns.get(table, [])),
                 **figures.get(table, {}),
             },
         )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dg.TableColumn]]:
+    """The columns of every table of schema `identity`."""
+    found: dict[str, list[dg.TableColumn]] = {}
+    for table, name, kind in connection.execute(
+        "select table_name, column_name, data_type from duckdb_columns() "
+        "where database_name = current_database() and schema_name = 'identity' "
+        "order by table_name, column_index"
+    ).fetchall():
+        found.setdefault(table, []).append(dg.TableColumn(name, kind))
+    return found
 
 
 def _tell(what: str, report: Any, names: tuple[str, ...]) -> None:
