@@ -136,6 +136,8 @@ def _schedule(
     name: str, job: str, cron: list[str], description: str, *, is_daily: bool = False
 ) -> dg.ScheduleDefinition:
     time_zone = load_settings().time_zone
+    if is_daily:
+        description += " Once that day: the later ticks are for when another run is in its way."
 
     @dg.schedule(
         name=name,
