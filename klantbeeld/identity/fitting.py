@@ -112,7 +112,7 @@ PERSON_SESSIONS: Final = (
     ),
 )
 # The same for records without a place: names that are swapped or quite different are only here.
-REACHED_SESSIONS: Final = (
+PLACELESS_SESSIONS: Final = (
     Session(
         "same birth date and e-mail address",
         _given(birth_date="same", email="same"),
@@ -459,7 +459,7 @@ def _learn_m(
 ) -> dict[str, Floats]:
     """Learn what one person's records show; returns the matching pairs each level was seen in."""
     seen = {name: np.zeros(len(values)) for name, values in tables.m.items()}
-    for session in (*PERSON_SESSIONS, *REACHED_SESSIONS, *REACH_SESSIONS):
+    for session in (*PERSON_SESSIONS, *PLACELESS_SESSIONS, *REACH_SESSIONS):
         chosen = patterns.where(session.given)
         sessions[session.name] = chosen.pairs
         if chosen.pairs < FEW_PAIRS:

@@ -25,6 +25,7 @@ from klantbeeld.identity.aliases import carry_over
 from klantbeeld.identity.clustering import Flags, Ints
 from klantbeeld.identity.constraints import (
     Binding,
+    Decided,
     aliases_state,
     bind,
     decisions_state,
@@ -150,8 +151,12 @@ def link(
             if kept is not None:
                 return kept
         work = None
-        if how is How.CHANGES:
-            work = _link_changes(con, own, settings, control, version, official)
+        former = _former_report(con, basis, official) if how is How.CHANGES else None
+        if former is not None:
+            last, decided_then = former
+            is_same = decided_then == decided
+            decided_anew = None if is_same else read_decided(control, with_revoked=True)
+            work = _link_changes(con, own, settings, control, version, last, decided_anew)
         if work is None:
             work = _link_all(con, own, settings, control, version, how)
         history = _read_history(con, own, control, work)
@@ -254,22 +259,20 @@ def _link_changes(
     settings: Settings,
     control: ControlPlane,
     version: ModelVersion,
-    official: str,
+    former: LinkReport,
+    decided_anew: Decided | None,
 ) -> _Work | None:
     """Link what changed since the last linkage; None if everything has to be linked."""
-    former = _former_report(con, _basis(settings, control, version), official)
     frozen = version.frozen()
-    if former is None or frozen is None:
+    if frozen is None:
         return None
-    report, decided_then = former
-    is_decided_anew = decided_then != decisions_state(control)
-    decided_anew = read_decided(control, with_revoked=True) if is_decided_anew else None
     known, records = _known(con), preparation.in_build(con, preparation.INPUT_TABLE)
     changes = incremental.find_changes(own, known, records, decided_anew)
     if changes is None or not changes.is_small or _why_to_freeze(frozen, changes.records):
         return None
-    decided = read_decided(control)
-    reached = incremental.make_reached_people(own, known, records, settings, frozen, decided)
+    reached = incremental.make_reached_people(
+        own, known, records, settings, frozen, read_decided(control)
+    )
     if reached is None:
         return None
     join_probability = settings.identity.join_probability
@@ -286,7 +289,7 @@ def _link_changes(
         binding=reached.binding,
         frozen=frozen,
         suppressed=reached.suppressed,
-        unlisted_values=report.unlisted_values,
+        unlisted_values=former.unlisted_values,
     )
 
 
